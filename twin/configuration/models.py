@@ -1,0 +1,252 @@
+"""What a line's configuration may say: the pydantic models behind config/line.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+from twin.tags import ParameterClass, Role, Tag, TagTable
+from twin.units import Duration, Length, Volume, to_si
+
+Mode = Literal["model", "shadow", "advisory", "twin"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OpcUaConnector(_Section):
+    """An OPC UA server, usually one machine."""
+
+    kind: Literal["opcua"]
+    url: str = Field(pattern=r"^opc\.tcp://.+", description="endpoint, e.g. opc.tcp://host:4840/x")
+    sampling_interval: Duration = Field(0.1, ge=0, description="asked of the server for every tag")
+    publishing_interval: Duration = Field(0.05, gt=0, description="asked for the subscription")
+    queue_size: PositiveInt = Field(
+        1000, description="values that the server keeps per tag: rate x (outage + reconnect delay)"
+    )
+    reconnect_max_delay: Duration = Field(5.0, gt=0, description="longest pause between attempts")
+
+
+class MqttConnector(_Section):
+    """An MQTT 5 broker."""
+
+    kind: Literal["mqtt"]
+    host: str
+    port: int = Field(1883, ge=1, le=65535)
+    client_id: str = Field("linetwin", min_length=1)
+    qos: Literal[0, 1] = 1
+    max_payload: PositiveInt = Field(
+        65_536, description="bytes; a longer message is counted and not parsed"
+    )
+    reconnect_max_delay: Duration = Field(5.0, gt=0, description="longest pause between attempts")
+    publish: str | None = Field(
+        None, description="topic under which recommendations are published, retained"
+    )
+
+
+Connector = Annotated[OpcUaConnector | MqttConnector, Field(discriminator="kind")]
+
+
+class OpcUaAddress(_Section):
+    """A variable of an OPC UA server."""
+
+    node: str = Field(
+        pattern=r"^(nsu=[^;]+;|ns=\d+;)?[isgb]=.+",
+        description="node id; nsu=URI;s=... outlives a change of the server's namespace indices",
+    )
+    deadband: float = Field(0.0, ge=0, description="absolute, in the tag's unit; 0 reports all")
+
+
+class MqttAddress(_Section):
+    """A field of a JSON message."""
+
+    topic: str = Field(min_length=1, description="topic or pattern with + and #")
+    where: dict[str, str] = Field(
+        default_factory=dict, description="fields that the message must have, with their values"
+    )
+    value: str = Field("value", description="path of the value, dots between keys")
+    time: str = Field("time", description="path of the source time: ISO 8601, or a number")
+    time_unit: Literal["iso", "s", "ms", "us", "ns"] = Field("iso")
+    unit: str | None = Field(None, description="path of the unit; refused where it is another")
+    status: str | None = Field(None, description="path of good, uncertain or bad")
+    roll: str | None = Field(None, description="path of the roll (laboratory)")
+    metre: str | None = Field(None, description="path of the metre in the roll (laboratory)")
+    batch: str | None = Field(None, description="path of the slurry batch (laboratory)")
+
+
+class TagConfiguration(_Section):
+    """A signal of the line."""
+
+    unit: str = Field(description="unit at the source, e.g. m/min")
+    parameter_class: ParameterClass = Field(
+        alias="class", description="MP machine, PP process, SP structure parameter"
+    )
+    role: Role
+    connector: str = Field(description="name of a connector")
+    address: OpcUaAddress | MqttAddress
+    station: str | None = Field(None, description="where on the web it acts or measures")
+    limits: tuple[float, float] | None = Field(
+        None, description="plausible values in the tag's unit; others are kept but not used"
+    )
+
+
+class WebConfiguration(_Section):
+    """A web through one machine: stations at positions on a path, and an encoder."""
+
+    encoder: str | None = Field(None, description="tag of the web length that has passed, m")
+    speed: str | None = Field(None, description="tag of the speed, where there is no encoder")
+    interval: Duration = Field(
+        1.0, gt=0, description="longest time between two reports of a moving encoder"
+    )
+    stations: dict[str, Length | tuple[Length, Length]] = Field(
+        description="position, or entry and exit, from the encoder's station along the web"
+    )
+    roll: str = Field(description="tag of the number of the roll that is wound or unwound")
+    winds_at: str | None = Field(None, description="station at which rolls are wound and cut")
+    unwinds: str | None = Field(
+        None, description="the web whose rolls this one unwinds, from the outside"
+    )
+    unwinds_at: str | None = Field(None, description="station at which rolls are unwound")
+    stretch: float = Field(0.0, ge=0, lt=0.1, description="elongation of the foil at stretches_at")
+    stretches_at: str | None = Field(None, description="station; the encoder is behind it")
+    splice: str | None = Field(None, description="tag that counts splices")
+    splices_at: str | None = Field(None, description="station at which a splice is counted")
+    cut: str | None = Field(None, description="tag of the length cut out where rolls are unwound")
+
+
+class BatchConfiguration(_Section):
+    """Slurry batches: mixed one by one, pumped through a hose to the head of a web."""
+
+    number: str = Field(description="tag of the batch that was released last")
+    drawn: str = Field(description="tag of the batch that feeds the hose")
+    flow: str = Field(description="tag of the flow that the pump delivers")
+    web: str
+    head: str = Field(description="station at which the slurry meets the web")
+    hose_volume: Volume = Field(ge=0, description="dead volume between batch and head")
+
+
+class InputConfiguration(_Section):
+    """Where an input of a step comes from, exactly one of the three."""
+
+    tag: str | None = Field(None, description="a tag, averaged over what the material met")
+    at: str | None = Field(None, description="station over which the tag is averaged")
+    output: str | None = Field(None, description="structure parameter of a step: step.parameter")
+    constant: float | None = Field(None, description="a fixed value, SI")
+
+
+class PorosityConfiguration(_Section):
+    """Porosity from loading and thickness of the same material: 1 - M / (rho h)."""
+
+    mass_loading: str = Field(description="step.parameter with a measurement")
+    thickness: str = Field(description="step.parameter with a measurement")
+    skeletal_density: PositiveFloat = Field(description="kg/m^3")
+
+
+class OutputConfiguration(_Section):
+    """A structure parameter that a step makes."""
+
+    unit: str = Field(description="unit in which people read it")
+    measured_by: str | None = Field(None, description="tag of the gauge")
+    calculated_from: PorosityConfiguration | None = None
+    laboratory: str | None = Field(None, description="tag of the laboratory value")
+    uncertainty: float | None = Field(
+        None, gt=0, description="of one measurement of a segment, one sigma, in unit"
+    )
+    target: float | None = Field(None, description="in unit")
+    limits: tuple[float, float] | None = Field(None, description="specification, in unit")
+    weight: float = Field(1.0, ge=0, description="cost of leaving the target, relative to others")
+
+
+class SetpointConfiguration(_Section):
+    """A setpoint that the twin may move: which, how far, how fast."""
+
+    tag: str = Field(description="tag with role setpoint")
+    limits: tuple[float, float] = Field(description="in the tag's unit")
+    max_step: float = Field(gt=0, description="largest change at once, in the tag's unit")
+    deadband: float = Field(0.0, ge=0, description="smaller changes are not worth a write")
+    cost: float = Field(0.01, ge=0, description="cost of moving by max_step")
+
+
+class StepConfiguration(_Section):
+    """A process step: its surrogate, where its inputs come from, what it makes and may move."""
+
+    runs_on: str = Field(description="name of a web, or of the slurry batches")
+    model: str = Field(description="a committed model's name, or the path of an .onnx file")
+    mode: Mode = "shadow"
+    inputs: dict[str, str | InputConfiguration] = Field(
+        description="by the model's input names; a plain text is a tag, or else step.parameter"
+    )
+    outputs: dict[str, OutputConfiguration] = Field(description="by the model's output names")
+    setpoints: dict[str, SetpointConfiguration] = Field(
+        default_factory=dict, description="by the model's input names"
+    )
+    advise_every: Duration = Field(10.0, gt=0, description="shortest time between two pieces of advice")
+
+
+class StoreConfiguration(_Section):
+    """Where samples, material and decisions are kept."""
+
+    folder: Path = Field(Path("var"), description="created where missing")
+    retention: Duration = Field(90 * 86400.0, gt=0, description="older samples are deleted")
+
+
+class LineConfiguration(_Section):
+    """A line: connectors, tags, webs, steps."""
+
+    name: str
+    segment: Length = Field(0.5, gt=0.01, le=100, description="length of a web segment")
+    lateness: Duration = Field(
+        2.0, ge=0, description="how late or out of order a sample may come and still be used"
+    )
+    stale_after: Duration = Field(30.0, gt=0, description="no advice from data older than this")
+    clock_tolerance: Duration = Field(
+        60.0, gt=0, description="samples further in the future are refused"
+    )
+    oldest: Duration = Field(3600.0, gt=0, description="samples further in the past are refused")
+    store: StoreConfiguration = Field(default_factory=StoreConfiguration)
+    connectors: dict[str, Connector]
+    tags: dict[str, TagConfiguration]
+    webs: dict[str, WebConfiguration]
+    batches: dict[str, BatchConfiguration] = Field(default_factory=dict)
+    steps: dict[str, StepConfiguration] = Field(description="in the order of the process")
+
+    def measured_tags(self) -> list[Tag]:
+        """The tags that connectors deliver, in the order of the file."""
+        tags = []
+        for name, tag in self.tags.items():
+            scale, offset = to_si(tag.unit)
+            low, high = tag.limits or (float("-inf"), float("inf"))
+            tags.append(
+                Tag(
+                    name,
+                    tag.unit,
+                    tag.parameter_class,
+                    tag.role,
+                    tag.station,
+                    low * scale + offset,
+                    high * scale + offset,
+                )
+            )
+        return tags
+
+    def tag_table(self) -> TagTable:
+        """All tags: those of the connectors, then what the twin derives per output of a step."""
+        derived = [
+            Tag(f"{step_name}.{output_name}.{kind}", output.unit, "SP", "derived")
+            for step_name, step in self.steps.items()
+            for output_name, output in step.outputs.items()
+            for kind in ("predicted", "measured", "residual")
+        ]
+        return TagTable([*self.measured_tags(), *derived])
+
+    def source_of(self, step: str, name: str) -> InputConfiguration:
+        """Where an input comes from, with the short form written out."""
+        source = self.steps[step].inputs[name]
+        if isinstance(source, InputConfiguration):
+            return source
+        if source in self.tags:
+            return InputConfiguration(tag=source)
+        return InputConfiguration(output=source)

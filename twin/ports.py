@@ -1,0 +1,181 @@
+"""The boundaries of the core: what is plugged in differs between live, replay and the virtual line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.samples import Bools, Floats, Ints, SampleBatch
+
+
+class Source(Protocol):
+    """A connector that delivers samples."""
+
+    async def run(self) -> None:
+        """Connect, and stay connected until cancelled: reconnects by itself.
+
+        Raises:
+            ConfigurationMismatch: the peer contradicts the configuration; trying again is useless.
+        """
+        ...
+
+    def batches(self) -> AsyncIterator[SampleBatch]:
+        """What arrived, in batches of about 100 ms; tag indices of the line's tag table, SI."""
+        ...
+
+    @property
+    def state(self) -> ConnectionState:
+        """Whether it is connected, and what it lost."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionState:
+    """How a connector is doing."""
+
+    name: str
+    connected: bool
+    since: int
+    """Wall time of the last change, ns since the epoch (UTC)."""
+    received: int
+    """Samples that arrived."""
+    dropped: int
+    """Samples lost because a bounded queue was full."""
+    refused: Mapping[str, int]
+    """Messages that held no sample, counted by reason."""
+    error: str | None
+    """Why it is not connected, as a sentence."""
+
+
+class ConfigurationMismatch(Exception):
+    """A peer contradicts the configuration: another unit, a missing node, a setpoint not writable."""
+
+    def __init__(self, connector: str, problems: Sequence[str]) -> None:
+        super().__init__(f"{connector}: " + "; ".join(problems))
+        self.connector = connector
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One setpoint to write."""
+
+    tag: int
+    """Index in the tag table."""
+    value: float
+    """SI."""
+
+
+WriteStatus = Literal["applied", "denied", "failed", "timed out"]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOutcome:
+    """What became of a write."""
+
+    write: Write
+    status: WriteStatus
+    read_back: float
+    """What the machine then says, SI; NaN where it could not be read."""
+    reason: str = ""
+    """A sentence, empty where applied."""
+
+
+class Sink(Protocol):
+    """A connector that carries setpoints to a machine."""
+
+    async def write(self, write: Write) -> WriteOutcome:
+        """Write a setpoint, read it back and compare. Never raises for what the machine does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to the line or the twin, kept in the historian."""
+
+    time: int
+    kind: str
+    """E.g. roll wound, gap, mode changed."""
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """A tag downsampled: one row per bucket that has values, times are the buckets' starts."""
+
+    time: Ints
+    minimum: Floats
+    mean: Floats
+    maximum: Floats
+    count: Ints
+
+
+class Historian(Protocol):
+    """The time-series store. Synchronous: the service gives it a thread of its own.
+
+    A sample is identified by (tag, time): appending it again changes nothing, appending it with
+    another value keeps the later one. Bad samples are kept with their status code.
+    """
+
+    def append(self, batch: SampleBatch, events: Sequence[Event] = ()) -> None:
+        """Durable when it returns."""
+        ...
+
+    def read(self, tags: Sequence[int], start: int, end: int) -> SampleBatch:
+        """Samples with start <= time < end, ordered by time, then tag."""
+        ...
+
+    def latest(self, tags: Sequence[int]) -> SampleBatch:
+        """The last sample of each tag that has one, in any order."""
+        ...
+
+    def buckets(self, tag: int, start: int, end: int, count: int) -> Buckets:
+        """`count` equal buckets over [start, end): minimum, mean, maximum of the good values."""
+        ...
+
+    def events(self, start: int, end: int) -> list[Event]:
+        """Events with start <= time < end, ordered by time."""
+        ...
+
+    def retain(self, since: int) -> int:
+        """Delete samples and events older than `since`; how many samples went."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SurrogateOutput:
+    """What a surrogate says of n rows and k outputs."""
+
+    mean: Floats
+    """(n, k) SI; NaN where an input is missing."""
+    std: Floats
+    """(n, k) one sigma of the model, SI."""
+    in_domain: Bools
+    """(n,) whether the inputs lie in the range that the model was trained on."""
+
+
+class Surrogate(Protocol):
+    """A model of one step. Inputs and outputs are named, in SI base units."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def domain(self) -> NDArray[np.float64]:
+        """(inputs, 2) lowest and highest value of the training range, SI."""
+        ...
+
+    def predict(self, inputs: Floats) -> SurrogateOutput:
+        """Predict n rows of inputs (n, inputs)."""
+        ...

@@ -1,0 +1,73 @@
+"""Units at the border: SI inside, the customary unit outside."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Final
+
+import pint
+from pydantic import BeforeValidator, WithJsonSchema
+
+REGISTRY: Final = pint.UnitRegistry(autoconvert_offset_to_baseunit=True, cache_folder=None)
+REGISTRY.define("percent = 0.01 = %")
+
+
+@cache
+def to_si(unit: str) -> tuple[float, float]:
+    """Scale and offset with which `value * scale + offset` is the value in SI base units.
+
+    Raises:
+        ValueError: the unit is not known.
+    """
+    try:
+        parsed = REGISTRY.parse_units(unit)
+        zero = REGISTRY.Quantity(0.0, parsed).to_base_units().magnitude
+        one = REGISTRY.Quantity(1.0, parsed).to_base_units().magnitude
+    except Exception as error:  # pint raises its own, Python's and its parser's errors
+        raise ValueError(f"unknown unit {unit!r}") from error
+    return float(one - zero), float(zero)
+
+
+@cache
+def same_dimension(one: str, other: str) -> bool:
+    """Whether both units measure the same kind of quantity."""
+    return bool(
+        REGISTRY.parse_units(one).dimensionality == REGISTRY.parse_units(other).dimensionality
+    )
+
+
+def parse(text: str, unit: str) -> float:
+    """The SI value of a quantity in words, such as "0.5 m"; it must have the dimension of `unit`.
+
+    Raises:
+        ValueError: no number, no unit, or a unit of another dimension.
+    """
+    words = text.strip().split(maxsplit=1)
+    try:
+        number = float(words[0])
+    except (ValueError, IndexError):
+        raise ValueError(f"{text!r} is no quantity; write a number and a unit, e.g. '1 {unit}'") from None
+    if len(words) < 2:
+        raise ValueError(f"{text!r} has no unit; write e.g. '{words[0]} {unit}'")
+    scale, offset = to_si(words[1])
+    if not same_dimension(words[1], unit):
+        raise ValueError(f"{text!r} is not a quantity in {unit}")
+    return number * scale + offset
+
+
+def _quantity(unit: str) -> BeforeValidator:
+    def read(value: object) -> object:
+        if isinstance(value, str):
+            return parse(value, unit)
+        raise ValueError(f"write a number and a unit, e.g. '{value} {unit}'")
+
+    return BeforeValidator(read)
+
+
+def _schema(unit: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "description": f"number and unit, e.g. '1 {unit}'"})
+
+
+Length = Annotated[float, _quantity("m"), _schema("m")]
+Duration = Annotated[float, _quantity("s"), _schema("s")]
+Volume = Annotated[float, _quantity("liter"), _schema("liter")]
