@@ -317,7 +317,9 @@ class DuckDBHistorian:
         while missing and end > oldest:
             rows = self._database.execute(
                 "SELECT tag, max(time), arg_max(value, time), arg_max(quality, time) FROM samples"
-                XX: end - span, "end": end},
+                f" WHERE time >= $start AND time < $end AND tag IN ({_listed(missing)})"
+                " GROUP BY tag",
+                {"start": end - span, "end": end},
             ).fetchall()
             for number, time, value, quality in rows:
                 index = self._index[number]
