@@ -1,4 +1,4 @@
-"""The boundaries of the core: what is plugged in differs between live, replay and the virtual line."""
+"""The boundaries of the core: live, replay and the virtual line differ in what is plugged in."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class ConnectionState:
     """Why it is not connected, as a sentence."""
 
 
-class ConfigurationMismatch(Exception):
-    """A peer contradicts the configuration: another unit, a missing node, a setpoint not writable."""
+class ConfigurationMismatch(Exception):  # noqa: N818  # a fact about a peer, named as such
+    """A peer contradicts the configuration: another unit, a missing node, a read-only setpoint."""
 
     def __init__(self, connector: str, problems: Sequence[str]) -> None:
         super().__init__(f"{connector}: " + "; ".join(problems))

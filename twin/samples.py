@@ -32,7 +32,7 @@ class Quality(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class OfflineMeasurement:
-    """A laboratory value and the material that it was taken from: a roll and metre, or a slurry batch."""
+    """A laboratory value and its material: a metre of a roll, or a slurry batch."""
 
     tag: int
     """Index in the tag table."""

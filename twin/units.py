@@ -8,7 +8,11 @@ from typing import Annotated, Final
 import pint
 from pydantic import BeforeValidator, WithJsonSchema
 
-REGISTRY: Final = pint.UnitRegistry(autoconvert_offset_to_baseunit=True, cache_folder=None)
+REGISTRY: Final[pint.UnitRegistry[float]] = pint.UnitRegistry(
+    autoconvert_offset_to_baseunit=True, cache_folder=None
+)
+    autoconvert_offset_to_baseunit=True, cache_folder=None
+)
 REGISTRY.define("percent = 0.01 = %")
 
 
@@ -46,7 +50,9 @@ def parse(text: str, unit: str) -> float:
     try:
         number = float(words[0])
     except (ValueError, IndexError):
-        raise ValueError(f"{text!r} is no quantity; write a number and a unit, e.g. '1 {unit}'") from None
+        raise ValueError(
+            f"{text!r} is no quantity; write a number and a unit, e.g. '1 {unit}'"
+        ) from None
     if len(words) < 2:
         raise ValueError(f"{text!r} has no unit; write e.g. '{words[0]} {unit}'")
     scale, offset = to_si(words[1])

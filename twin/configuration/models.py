@@ -135,6 +135,9 @@ class InputConfiguration(_Section):
     at: str | None = Field(None, description="station over which the tag is averaged")
     output: str | None = Field(None, description="structure parameter of a step: step.parameter")
     constant: float | None = Field(None, description="a fixed value, SI")
+    laboratory: str | None = Field(
+        None, description="tag of a laboratory value that replaces it for a slurry batch"
+    )
 
 
 class PorosityConfiguration(_Section):
@@ -183,7 +186,9 @@ class StepConfiguration(_Section):
     setpoints: dict[str, SetpointConfiguration] = Field(
         default_factory=dict, description="by the model's input names"
     )
-    advise_every: Duration = Field(10.0, gt=0, description="shortest time between two pieces of advice")
+    advise_every: Duration = Field(
+        10.0, gt=0, description="shortest time between two pieces of advice"
+    )
 
 
 class StoreConfiguration(_Section):

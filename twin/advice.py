@@ -1,0 +1,267 @@
+"""The advisor: the setpoints that bring the corrected chain of steps to its targets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import lsq_linear
+
+from twin.configuration.models import LineConfiguration, SetpointConfiguration
+from twin.estimation import BiasEstimator
+from twin.ports import Surrogate
+from twin.prediction import Predictor
+from twin.recommendation import Change, Effect, Recommendation
+from twin.samples import Floats
+from twin.tags import TagTable
+from twin.tracking import Tracker
+from twin.trust import Trust
+from twin.units import to_si
+
+ITERATIONS = 3
+TRANSIENT = 0.03
+"""Relative difference between a machine value now and over the last segment: still settling."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Handle:
+    """A setpoint in SI."""
+
+    step: str
+    input: str
+    tag: int
+    low: float
+    high: float
+    max_step: float
+    deadband: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Goal:
+    """A target in SI; the error is measured in `tolerance`."""
+
+    step: str
+    output: str
+    target: float
+    tolerance: float
+    weight: float
+
+
+class Advisor:
+    """Constrained least squares over all setpoints of the steps on one web.
+
+    Minimises the weighted squares of (corrected output - target) / tolerance plus the cost of
+    moving, within limits and largest steps, by Gauss-Newton on the surrogates: gradients by finite
+    differences in one call, box constraints by bounded-variable least squares (Stark and Parker,
+    1995).
+    The bias is added to what the model says of the *next* material, with the setpoints as they are
+    now: material still on its way to a gauge does not call for a second correction.
+    """
+
+    def __init__(
+        self,
+        line: LineConfiguration,
+        tags: TagTable,
+        surrogates: Mapping[str, Surrogate],
+        predictor: Predictor,
+        estimators: Mapping[str, BiasEstimator],
+        tracker: Tracker,
+        trust: Trust,
+    ) -> None:
+        self._line = line
+        self._tags = tags
+        self._surrogates = surrogates
+        self._predictor = predictor
+        self._estimators = estimators
+        self._tracker = tracker
+        self._trust = trust
+        self._handles: dict[str, list[_Handle]] = {}
+        self._goals: dict[str, list[_Goal]] = {}
+        for name, step in line.steps.items():
+            for input_name, setpoint in step.setpoints.items():
+                self._handles.setdefault(step.runs_on, []).append(
+                    self._handle(name, input_name, setpoint)
+                )
+            for output_name, output in step.outputs.items():
+                if output.target is None:
+                    continue
+                scale, offset = to_si(output.unit)
+                target = output.target * scale + offset
+                low, high = output.limits or (output.target * 0.98, output.target * 1.02)
+                tolerance = abs(high - low) * scale / 2 or abs(target) * 0.02 or 1.0
+                self._goals.setdefault(step.runs_on, []).append(
+                    _Goal(name, output_name, target, tolerance, math.sqrt(output.weight))
+                )
+
+    def _handle(self, step: str, name: str, setpoint: SetpointConfiguration) -> _Handle:
+        index = self._tags.index(setpoint.tag)
+        scale, offset = to_si(self._tags[index].unit)
+        return _Handle(
+            step,
+            name,
+            index,
+            setpoint.limits[0] * scale + offset,
+            setpoint.limits[1] * scale + offset,
+            setpoint.max_step * scale,
+            setpoint.deadband * scale,
+            math.sqrt(setpoint.cost),
+        )
+
+    def goals(self, web: str) -> set[str]:
+        """Structure parameters with a target on a web, as `step.output`."""
+        return {f"{goal.step}.{goal.output}" for goal in self._goals.get(web, ())}
+
+    def advise(self, web: str, time: int) -> Recommendation | None:
+        """Advice for a web as of event time `time` (ns), or None where nothing is worth a move.
+
+        No advice while a machine is between two states, an input is missing, the model is asked
+        outside its domain, or no measurement has confirmed it yet.
+        """
+        handles = [
+            handle
+            for handle in self._handles.get(web, ())
+            if self._trust.mode(handle.step) in ("advisory", "twin")
+        ]
+        goals = self._goals.get(web, [])
+        if not handles or not goals:
+            return None
+        steps = [name for name, step in self._line.steps.items() if step.runs_on == web]
+        base: dict[str, Floats] = {}
+        for step in steps:
+            last = self._predictor.last(step, time)
+            if last is None:
+                continue
+            base[step], in_domain, _ = last
+            needed = any(goal.step == step for goal in goals)
+            if needed and (not in_domain or not self._settled(step, base[step], time)):
+                return None
+        goals = [goal for goal in goals if goal.step in base]
+        biases = {
+            f"{goal.step}.{goal.output}": self._estimators[f"{goal.step}.{goal.output}"].at(
+                np.array([time])
+            )
+            for goal in goals
+        }
+        if not goals or any(np.isnan(sigma[0]) for _, sigma in biases.values()):
+            return None
+        now = np.array([self._tracker.value_at(handle.tag, time) for handle in handles])
+        if not np.isfinite(now).all():
+            return None
+
+        def outputs(setpoints: Floats) -> Floats:
+            return self._chain(steps, base, handles, goals, time, setpoints)
+
+        best = self._optimise(handles, goals, now, outputs)
+        change = best - now
+        moved = np.abs(change) >= [handle.deadband for handle in handles]
+        if not moved.any():
+            return None
+        best = np.where(moved, best, now)
+        before, after = outputs(np.vstack([now, best]))
+        effects = tuple(
+            Effect(
+                goal.step,
+                goal.output,
+                float(before[index]),
+                float(after[index]),
+                float(biases[f"{goal.step}.{goal.output}"][1][0]),
+                goal.target,
+            )
+            for index, goal in enumerate(goals)
+        )
+        changes = tuple(
+            Change(handle.step, handle.tag, float(now[index]), float(best[index]))
+            for index, handle in enumerate(handles)
+            if moved[index]
+        )
+        return Recommendation(
+            f"{web}-{time // 1_000_000}", time, web, changes, effects, self._reason(effects, time)
+        )
+
+    def _settled(self, step: str, base: Floats, time: int) -> bool:
+        for name, value in zip(self._surrogates[step].inputs, base.tolist(), strict=True):
+            source = self._line.source_of(step, name)
+            if source.tag is None or source.at is not None:
+                continue
+            present = self._tracker.value_at(self._tags.index(source.tag), time)
+            if not abs(present - value) <= TRANSIENT * max(abs(value), 1e-12):
+                return False
+        return bool(np.isfinite(base).all())
+
+    def _chain(
+        self,
+        steps: list[str],
+        base: Mapping[str, Floats],
+        handles: list[_Handle],
+        goals: list[_Goal],
+        time: int,
+        setpoints: Floats,
+    ) -> Floats:
+        """Corrected outputs (n, goals) of the chain for n sets of setpoints (n, handles)."""
+        made: dict[str, Floats] = {}
+        for step in steps:
+            if step not in base:
+                continue
+            surrogate = self._surrogates[step]
+            inputs = np.tile(base[step], (len(setpoints), 1))
+            for column, name in enumerate(surrogate.inputs):
+                upstream = self._line.source_of(step, name).output
+                if upstream is not None and upstream in made:
+                    inputs[:, column] = made[upstream]
+                for index, handle in enumerate(handles):
+                    if handle.step == step and handle.input == name:
+                        inputs[:, column] = setpoints[:, index]
+            mean = surrogate.predict(inputs).mean
+            for column, output in enumerate(surrogate.outputs):
+                name = f"{step}.{output}"
+                bias = (
+                    self._estimators[name].at(np.array([time]))[0][0]
+                    if (name in self._estimators)
+                    else 0.0
+                )
+                made[name] = mean[:, column] + bias
+        return np.column_stack([made[f"{goal.step}.{goal.output}"] for goal in goals])
+
+    @staticmethod
+    def _optimise(
+        handles: list[_Handle],
+        goals: list[_Goal],
+        now: Floats,
+        outputs: Callable[[Floats], Floats],
+    ) -> Floats:
+        span = np.array([handle.max_step for handle in handles])
+        low = np.maximum(np.array([handle.low for handle in handles]), now - span)
+        high = np.minimum(np.array([handle.high for handle in handles]), now + span)
+        if (low >= high).any():
+            # a setpoint outside its limits is brought back by at most one step
+            low, high = np.minimum(low, high), np.maximum(low, high) + 1e-12 * span
+        target = np.array([goal.target for goal in goals])
+        scale = np.array([goal.weight / goal.tolerance for goal in goals])
+        cost = np.diag([handle.cost for handle in handles])
+        best = np.clip(now, low, high)
+        for _ in range(ITERATIONS):
+            probe = 0.02 * span * np.where(best + 0.02 * span <= high, 1.0, -1.0)
+            said = outputs(np.vstack([best, best + np.diag(probe)]))
+            if not np.isfinite(said).all():
+                return now
+            gradient = (said[1:] - said[0]).T / probe * span * scale[:, None]
+            matrix = np.vstack([gradient, cost])
+            aim = np.concatenate([(target - said[0]) * scale, cost @ ((now - best) / span)])
+            step = lsq_linear(matrix, aim, ((low - best) / span, (high - best) / span + 1e-12))
+            best = np.clip(best + step.x * span, low, high)
+        return best
+
+    def _reason(self, effects: tuple[Effect, ...], time: int) -> str:
+        worst = max(effects, key=lambda effect: abs(effect.before - effect.target) / effect.sigma)
+        output = self._line.steps[worst.step].outputs[worst.output]
+        scale, offset = to_si(output.unit)
+        bias = self._estimators[f"{worst.step}.{worst.output}"].at(np.array([time]))[0][0] / scale
+        return (
+            f"the next {worst.output.replace('_', ' ')} would be "
+            f"{(worst.before - offset) / scale:.4g} instead of "
+            f"{(worst.target - offset) / scale:.4g} {output.unit}; gauges of the same material "
+            f"read {bias:+.3g} {output.unit} against the model"
+        )

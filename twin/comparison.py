@@ -1,0 +1,134 @@
+"""The comparator: predicted against measured, for the same material."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from twin.configuration.models import LineConfiguration
+from twin.estimation import BiasEstimator
+from twin.material import MaterialTable
+from twin.prediction import station_web
+from twin.samples import Floats, Ints
+from twin.tracking import Column, Passage, Tracker
+from twin.units import to_si
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Predicted against measured of one structure parameter on n segments; SI."""
+
+    step: str
+    output: str
+    segments: Ints
+    time: Ints
+    """When the material had passed the gauge, ns."""
+    predicted: Floats
+    """The corrected prediction that was made when the material left the step."""
+    measured: Floats
+    residual: Floats
+    """Measured minus predicted; NaN where there was no prediction or the material has a splice."""
+
+
+def gauge_columns(line: LineConfiguration, tags: Mapping[str, int]) -> list[Column]:
+    """The columns that the tracker fills from gauges."""
+    columns = []
+    for step_name, step in line.steps.items():
+        for output_name, output in step.outputs.items():
+            if output.measured_by is not None:
+                tag = line.tags[output.measured_by]
+                web, start, end = station_web(line, tag.station or "")
+                name = f"{step_name}.{output_name}.measured"
+                columns.append(Column(name, tags[output.measured_by], web, start, end, "gauge"))
+    return columns
+
+
+def make_estimators(line: LineConfiguration) -> dict[str, BiasEstimator]:
+    """A bias estimator for every structure parameter that is measured, by `step.output`."""
+    estimators = {}
+    for step_name, step in line.steps.items():
+        for output_name, output in step.outputs.items():
+            if output.measured_by or output.calculated_from or output.laboratory:
+                scale = to_si(output.unit)[0]
+                uncertainty = output.uncertainty if output.uncertainty is not None else 0.5
+                estimators[f"{step_name}.{output_name}"] = BiasEstimator(uncertainty * scale)
+    return estimators
+
+
+class Comparator:
+    """Compares measurements with predictions of the same material, and feeds the estimators."""
+
+    def __init__(
+        self,
+        line: LineConfiguration,
+        table: MaterialTable,
+        tracker: Tracker,
+        estimators: Mapping[str, BiasEstimator],
+    ) -> None:
+        self._table = table
+        self._tracker = tracker
+        self._estimators = estimators
+        self._calculated = {
+            f"{step_name}.{output_name}": output.calculated_from
+            for step_name, step in line.steps.items()
+            for output_name, output in step.outputs.items()
+            if output.calculated_from is not None
+        }
+
+    def compare(self, step: str, output: str, passage: Passage) -> Comparison | None:
+        """Compare a gauge's readings of segments; None if there were none."""
+        read = np.isfinite(passage.value)
+        return self._compare(
+            step, output, passage.segments[read], passage.time[read], passage.value[read]
+        )
+
+    def calculate(self, step: str, output: str, passage: Passage) -> Comparison | None:
+        """Compare a porosity calculated from loading and thickness of the same segments."""
+        source = self._calculated[f"{step}.{output}"]
+        loading = self._table.value(f"{source.mass_loading}.measured", passage.segments)
+        thickness = self._table.value(f"{source.thickness}.measured", passage.segments)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            porosity = 1.0 - loading / (source.skeletal_density * thickness)
+        known = np.isfinite(porosity)
+        return self._compare(
+            step, output, passage.segments[known], passage.time[known], porosity[known]
+        )
+
+    def calculated_on(self, column: str) -> list[tuple[str, str]]:
+        """Steps and outputs calculated when the thickness in `column` has been measured."""
+        return [
+            (name.partition(".")[0], name.partition(".")[2])
+            for name, source in self._calculated.items()
+            if f"{source.thickness}.measured" == column
+        ]
+
+    def offline(
+        self, step: str, output: str, segment: int, value: float, time: int, learn: bool
+    ) -> Comparison | None:
+        """Compare a laboratory value of one segment; it corrects the model where no gauge does."""
+        segments, times = np.array([segment]), np.array([time])
+        name = f"{step}.{output}"
+        mean = self._table.value(name, segments)
+        if not np.isfinite(mean).all():
+            return None
+        if learn:
+            self._estimators[name].update(times, value - mean)
+        predicted = self._table.value(f"{name}.predicted", segments)
+        measured = np.array([value])
+        return Comparison(step, output, segments, times, predicted, measured, measured - predicted)
+
+    def _compare(
+        self, step: str, output: str, segments: Ints, time: Ints, measured: Floats
+    ) -> Comparison | None:
+        if not len(segments):
+            return None
+        name = f"{step}.{output}"
+        self._table.put(f"{name}.measured", segments, measured, time)
+        predicted = self._table.value(f"{name}.predicted", segments)
+        mean = self._table.value(name, segments)
+        usable = np.isfinite(mean) & ~self._tracker.spliced(segments)
+        self._estimators[name].update(time[usable], (measured - mean)[usable])
+        residual = np.where(usable, measured - predicted, np.nan)
+        return Comparison(step, output, segments, time, predicted, measured, residual)

@@ -1,0 +1,316 @@
+"""The core: batches in, events out; synchronous, without I/O, in event time.
+
+Live, replay and the virtual line feed it alike. What it returns depends on source times only, never
+on how the stream was cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from twin.advice import Advisor
+from twin.comparison import Comparator, Comparison, gauge_columns, make_estimators
+from twin.configuration.models import LineConfiguration, Mode
+from twin.guard import Guard
+from twin.ingest import NANOSECONDS, Ingest
+from twin.material import MaterialTable
+from twin.ports import Surrogate, WriteOutcome
+from twin.prediction import BatchPrediction, Prediction, Predictor, input_columns
+from twin.recommendation import Recommendation
+from twin.samples import Ints, OfflineMeasurement, SampleBatch
+from twin.tracking import BatchReleased, Milestone, Passage, Tracked, Tracker
+from twin.trust import ModeChange, Trust
+
+CoreEvent = (
+    Prediction
+    | BatchPrediction
+    | Comparison
+    | Recommendation
+    | ModeChange
+    | Milestone
+    | BatchReleased
+)
+DOUBTFUL = 3
+"""Segments in a row that raise a doubt, or take it back."""
+
+
+class Core:
+    """Ingest, tracker, predictor, comparator, estimators, advisor and guard of one line.
+
+    Args:
+        line: the configuration, checked.
+        surrogates: the model of every step.
+    """
+
+    def __init__(self, line: LineConfiguration, surrogates: Mapping[str, Surrogate]) -> None:
+        self.line = line
+        self.tags = line.tag_table()
+        index = {name: self.tags.index(name) for name in line.tags}
+        self._ingest = Ingest(self.tags, line.clock_tolerance, line.oldest)
+        self.estimators = make_estimators(line)
+        inputs, gauges = input_columns(line, index), gauge_columns(line, index)
+        names = [column.name for column in (*inputs, *gauges)]
+        for step, config in line.steps.items():
+            for output in (*config.outputs, *surrogates[step].outputs):
+                name = f"{step}.{output}"
+                names += [name, f"{name}.predicted", f"{name}.measured"]
+        self.table = MaterialTable(list(dict.fromkeys(names)))
+        self.trust = Trust({name: step.mode for name, step in line.steps.items()})
+        batch_inputs = {
+            step.runs_on: [
+                index[line.source_of(name, source).tag or ""] for source in surrogates[name].inputs
+            ]
+            for name, step in line.steps.items()
+            if step.runs_on in line.batches
+        }
+        held = [index[s.tag] for step in line.steps.values() for s in step.setpoints.values()]
+        self.tracker = Tracker(line, index, [*inputs, *gauges], batch_inputs, held)
+        self.predictor = Predictor(line, surrogates, self.table, self.tracker, self.estimators)
+        self._comparator = Comparator(line, self.table, self.tracker, self.estimators)
+        self._advisor = Advisor(
+            line,
+            self.tags,
+            surrogates,
+            self.predictor,
+            self.estimators,
+            self.tracker,
+            self.trust,
+        )
+        self._guard = Guard(line, self.tags, self.trust)
+        self._rows: dict[tuple[str, str], tuple[int, int]] = {}
+        self.open: dict[str, Recommendation] = {}
+        """Recommendations that are proposed, accepted or being written, by web."""
+        self._last_decision = dict.fromkeys(line.webs, -(2**62))
+        self._pause = {
+            web: int(
+                NANOSECONDS
+                * max((s.advise_every for s in line.steps.values() if s.runs_on == web), default=0)
+            )
+            for web in line.webs
+        }
+        self._stale = int(line.stale_after * NANOSECONDS)
+        self._laboratory = self._laboratory_targets()
+        self.latest = np.full(len(self.tags), np.nan)
+        """Last value of every tag, SI; NaN where missing."""
+        self.latest_time = np.zeros(len(self.tags), np.int64)
+        self.received = 0
+        self.rejected: Counter[str] = Counter()
+        self.kept = SampleBatch.of([], [], [])
+        """The samples of the last call, judged: what the historian keeps."""
+
+    def _laboratory_targets(self) -> dict[int, tuple[str, str, bool]]:
+        targets = {}
+        for step_name, step in self.line.steps.items():
+            for name, output in step.outputs.items():
+                if output.laboratory is not None:
+                    learns = output.measured_by is None and output.calculated_from is None
+                    targets[self.tags.index(output.laboratory)] = (step_name, name, learns)
+            for name in step.inputs:
+                source = self.line.source_of(step_name, name)
+                if source.laboratory is not None:
+                    targets[self.tags.index(source.laboratory)] = (step_name, name, False)
+        return targets
+
+    def feed(self, batch: SampleBatch, now: int) -> list[CoreEvent]:
+        """Take a batch that arrived at `now` (line time, ns) and say what follows from it."""
+        self.received += len(batch)
+        judged = self._ingest.judge(batch, now)
+        self.rejected.update(judged.rejected)
+        self.kept = judged.kept
+        usable = judged.usable
+        newer = usable.time >= self.latest_time[usable.tag]
+        self.latest[usable.tag[newer]] = usable.value[newer]
+        self.latest_time[usable.tag[newer]] = usable.time[newer]
+        tracked = self.tracker.feed(usable)
+        events: list[CoreEvent] = [*tracked.milestones]
+        for released in tracked.released:
+            events.append(released)
+            for name, step in self.line.steps.items():
+                if step.runs_on == released.batches:
+                    events.append(self.predictor.predict_batch(name, released))
+        for measurement in tracked.offline:
+            events += self._offline(measurement)
+        events += self._follow(tracked)
+        events += self._expire(now)
+        return events
+
+    def _follow(self, tracked: Tracked) -> list[CoreEvent]:
+        passages: dict[str, Passage] = {}
+        for passage in tracked.passages:
+            passages[passage.column.name] = passage
+            self.table.open(passage.segments)
+            if passage.column.kind == "input":
+                self.table.put(passage.column.name, passage.segments, passage.value, passage.time)
+        events: list[CoreEvent] = []
+        doubts: list[tuple[int, str, str, str]] = []
+        decisions: list[tuple[int, str]] = []
+        for name, step in self.line.steps.items():
+            if step.runs_on in self.line.webs:
+                left = passages.get(self.predictor.last_column[name])
+                if left is not None:
+                    prediction = self.predictor.predict(name, left)
+                    events.append(prediction)
+                    doubts += self._judge_domain(prediction)
+            for output in step.outputs:
+                column = f"{name}.{output}.measured"
+                read = passages.get(column)
+                if read is None:
+                    continue
+                found = [self._comparator.compare(name, output, read)]
+                found += [
+                    self._comparator.calculate(*calculated, read)
+                    for calculated in self._comparator.calculated_on(column)
+                ]
+                events += [comparison for comparison in found if comparison is not None]
+                if f"{name}.{output}" in self._advisor.goals(step.runs_on):
+                    doubts += self._judge_gauge(name, output, read)
+                    decisions += [(time, step.runs_on) for time in read.time.tolist()]
+        doubts.sort()
+        for time, web in sorted(decisions):
+            while doubts and doubts[0][0] <= time:
+                events += self._raise(doubts.pop(0))
+            events += self._decide(web, time)
+        for doubt in doubts:
+            events += self._raise(doubt)
+        return events
+
+    def _raise(self, doubt: tuple[int, str, str, str]) -> list[ModeChange]:
+        time, step, kind, reason = doubt
+        return self.trust.doubt(step, kind, reason, time)
+
+    def _decide(self, web: str, time: int) -> list[CoreEvent]:
+        standing = self.open.get(web)
+        if standing is not None and standing.state != "proposed":
+            return []
+        if time - self._last_decision[web] < self._pause[web]:
+            return []
+        advice = self._advisor.advise(web, time)
+        if advice is None:
+            return []
+        self._last_decision[web] = time
+        events: list[CoreEvent] = []
+        if standing is not None:
+            events.append(standing.become("superseded", note=f"by {advice.id}"))
+        self.open[web] = advice
+        events.append(advice)
+        if all(self.trust.mode(change.step) == "twin" for change in advice.changes):
+            events += self.decide(advice.id, True, "twin", time)
+        return events
+
+    def decide(
+        self, identity: str, accept: bool, by: str, now: int, note: str = ""
+    ) -> list[CoreEvent]:
+        """Accept or reject an open recommendation; the guard may still refuse an accepted one.
+
+        Raises:
+            KeyError: there is no such open recommendation.
+        """
+        standing = self._standing(identity)
+        if not accept:
+            del self.open[standing.web]
+            return [standing.become("rejected", by, note)]
+        objections = self._guard.objections(standing, self.latest, self.latest_time, now)
+        if objections:
+            del self.open[standing.web]
+            return [standing.become("expired", by, "; ".join(objections))]
+        accepted = standing.become("accepted", by, note)
+        self.open[standing.web] = accepted
+        self._guard.wrote(accepted, now)
+        return [accepted]
+
+    def wrote(self, identity: str, outcomes: Sequence[WriteOutcome], now: int) -> list[CoreEvent]:
+        """Take what became of the writes of an accepted recommendation.
+
+        Raises:
+            KeyError: there is no such open recommendation.
+        """
+        standing = self._standing(identity)
+        del self.open[standing.web]
+        wrong = [outcome for outcome in outcomes if outcome.status != "applied"]
+        if not wrong:
+            written = standing.become("written")
+            return [written, written.become("verified")]
+        reason = "; ".join(
+            f"{self.tags[outcome.write.tag].name} {outcome.status}: {outcome.reason}"
+            for outcome in wrong
+        )
+        events: list[CoreEvent] = [standing.become("failed", note=reason)]
+        for step in dict.fromkeys(change.step for change in standing.changes):
+            events += self.trust.doubt(step, "write", f"a write failed: {reason}", now)
+        return events
+
+    def set_mode(self, step: str, mode: Mode, by: str, now: int) -> list[CoreEvent]:
+        """A person sets what a step may do."""
+        return [*self.trust.set_mode(step, mode, by, now)]
+
+    def _standing(self, identity: str) -> Recommendation:
+        for recommendation in self.open.values():
+            if recommendation.id == identity:
+                return recommendation
+        raise KeyError(identity)
+
+    def _expire(self, now: int) -> list[CoreEvent]:
+        events: list[CoreEvent] = []
+        for web, standing in list(self.open.items()):
+            if standing.state == "proposed" and now - standing.time > self._stale:
+                del self.open[web]
+                events.append(standing.become("expired", note="nobody decided in time"))
+        return events
+
+    def _judge_domain(self, prediction: Prediction) -> list[tuple[int, str, str, str]]:
+        missing = ~np.isfinite(prediction.inputs).all(axis=1)
+        doubtful = np.where(missing, 2, np.where(prediction.in_domain, 0, 1))
+        reasons = ("", "inputs outside the model's domain", "an input is missing")
+        return self._in_a_row(prediction.step, "extrapolating", prediction.time, doubtful, reasons)
+
+    def _judge_gauge(
+        self, step: str, output: str, read: Passage
+    ) -> list[tuple[int, str, str, str]]:
+        silent = np.where(np.isfinite(read.value), 0, 1)
+        reasons = ("", f"no reading of {output}")
+        return self._in_a_row(step, f"silent {output}", read.time, silent, reasons)
+
+    def _in_a_row(
+        self, step: str, kind: str, time: Ints, verdict: Ints, reasons: tuple[str, ...]
+    ) -> list[tuple[int, str, str, str]]:
+        """Doubts raised and taken back by verdicts (index of a reason) that last long enough."""
+        found = []
+        count, last = self._rows.get((step, kind), (0, 0))
+        for now, value in zip(time.tolist(), verdict.tolist(), strict=True):
+            count = count + 1 if value == last else 1
+            last = value
+            if count == DOUBTFUL:
+                found.append((now, step, kind, reasons[value]))
+        self._rows[step, kind] = count, last
+        return found
+
+    def _offline(self, measurement: OfflineMeasurement) -> list[CoreEvent]:
+        target = self._laboratory.get(measurement.tag)
+        if target is None:
+            self.rejected["laboratory value of nothing"] += 1
+            return []
+        step, name, learns = target
+        time = max(self.tracker.frontier, measurement.sampled)
+        if measurement.batch is not None:
+            self.predictor.revise_batch(step, name, measurement.batch, measurement.value, time)
+            for output, change in self.predictor.shifts(
+                step, name, measurement.batch, time
+            ).items():
+                if output in self.estimators:
+                    self.estimators[output].shift(time, -change)
+            return []
+        segment = None
+        if measurement.roll is not None and measurement.metre is not None:
+            segment = self.tracker.segment_of(measurement.roll, measurement.metre)
+        comparison = None
+        if segment is not None:
+            comparison = self._comparator.offline(
+                step, name, segment, measurement.value, time, learns
+            )
+        if comparison is None:
+            self.rejected["laboratory value of unknown material"] += 1
+            return []
+        return [comparison]

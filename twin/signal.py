@@ -1,0 +1,280 @@
+"""Signals over time: a web's position, and machine values that hold until they change."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from twin.samples import Bools, Floats, Ints
+
+SECOND: Final = 1e9
+RESET: Final = 1.0
+"""A web counter that falls by more than this (m) was set back; less is jitter of a standing web."""
+
+
+class _Columns:
+    """Equally long arrays that grow at the end and are forgotten at the front."""
+
+    def __init__(self, floats: int) -> None:
+        self._time: Ints = np.empty(1024, np.int64)
+        self._data: Floats = np.empty((floats, 1024))
+        self._from = 0
+        self._to = 0
+
+    def __len__(self) -> int:
+        return self._to - self._from
+
+    @property
+    def time(self) -> Ints:
+        return self._time[self._from : self._to]
+
+    def column(self, index: int) -> Floats:
+        return self._data[index, self._from : self._to]
+
+    def extend(self, time: Ints, *columns: Floats) -> None:
+        count = len(time)
+        if self._to + count > len(self._time):
+            used = len(self)
+            capacity = max(1024, 2 * (used + count))
+            times, data = np.empty(capacity, np.int64), np.empty((len(self._data), capacity))
+            times[:used] = self.time
+            data[:, :used] = self._data[:, self._from : self._to]
+            self._time, self._data, self._from, self._to = times, data, 0, used
+        self._time[self._to : self._to + count] = time
+        for index, column in enumerate(columns):
+            self._data[index, self._to : self._to + count] = column
+        self._to += count
+
+    def forget(self, before: int) -> None:
+        """Drop what no question about a time >= `before` needs."""
+        self._from += max(0, int(np.searchsorted(self.time, before, "right")) - 2)
+
+
+class WebPosition:
+    """Length of web that has passed the encoder, m, at any time up to the frontier.
+
+    Between two reports of a moving web the position is linear. An encoder that reports changes only
+    is silent while the web stands, so the last report holds until one `interval` before the next.
+    The value at t therefore needs the reports up to t + interval and none later.
+
+    Args:
+        interval: longest time between two reports while the web moves, s.
+        from_speed: reports are speeds, m/s, to be integrated, instead of lengths, m.
+    """
+
+    def __init__(self, interval: float, from_speed: bool = False) -> None:
+        self._interval = int(interval * SECOND)
+        self._from_speed = from_speed
+        self._knots = _Columns(1)
+        self._gaps = _Columns(1)
+        self._offset = 0.0
+        self._last_report = np.nan
+        self._lost = False
+        self._first: float | None = None
+
+    def __len__(self) -> int:
+        return len(self._knots)
+
+    @property
+    def first(self) -> float:
+        """The position at the first report, m."""
+        assert self._first is not None
+        return self._first
+
+    def extend(self, time: Ints, value: Floats) -> None:
+        """Take reports in order of time; NaN says that the encoder was lost from then on."""
+        times: list[int] = []
+        lengths: list[float] = []
+        last_time = int(self._knots.time[-1]) if len(self._knots) else None
+        last_length = float(self._knots.column(0)[-1]) if len(self._knots) else 0.0
+        for now, report in zip(time.tolist(), value.tolist(), strict=True):
+            if report != report:
+                if not self._lost:
+                    self._gaps.extend(np.array([now]), np.array([0.0]))
+                    self._lost = True
+                continue
+            if self._lost:
+                self._gaps.extend(np.array([now]), np.array([1.0]))
+                self._lost = False
+            if self._from_speed:
+                length = last_length
+                if last_time is not None:
+                    mean = 0.5 * (self._last_report + report)
+                    moving = min(now - last_time, self._interval)
+                    length += (
+                        self._last_report * (now - last_time - moving) + mean * moving
+                    ) / SECOND
+            else:
+                if report < self._last_report - RESET:
+                    self._offset = last_length - report
+                length = max(report + self._offset, last_length) if times or last_time else report
+            if last_time is not None and now - last_time > self._interval:
+                if self._from_speed:
+                    held = last_length + self._last_report * (now - last_time - self._interval) / (
+                        SECOND
+                    )
+                else:
+                    held = last_length
+                times.append(now - self._interval)
+                lengths.append(held)
+            if self._first is None:
+                self._first = length
+            times.append(now)
+            lengths.append(length)
+            last_time, last_length, self._last_report = now, length, report
+        if times:
+            self._knots.extend(np.array(times, np.int64), np.array(lengths))
+
+    def at(self, time: Ints) -> Floats:
+        """Position, m; NaN before the first report."""
+        if not len(self._knots):
+            return np.full(len(time), np.nan)
+        knots, lengths = self._knots.time, self._knots.column(0)
+        right = np.searchsorted(knots, time, "right")
+        left = np.clip(right - 1, 0, len(knots) - 1)
+        right = np.clip(right, 0, len(knots) - 1)
+        span = knots[right] - knots[left]
+        share = np.where(span > 0, (time - knots[left]) / np.where(span > 0, span, 1), 0.0)
+        position = lengths[left] + share * (lengths[right] - lengths[left])
+        return np.where(time < knots[0], np.nan, position)
+
+    def reached(self, position: Floats) -> Ints:
+        """When the web first reached the positions, ns; the last knot's time where it has not."""
+        knots, lengths = self._knots.time, self._knots.column(0)
+        right = np.clip(np.searchsorted(lengths, position, "left"), 0, len(knots) - 1)
+        left = np.maximum(right - 1, 0)
+        span = lengths[right] - lengths[left]
+        share = np.where(span > 0, (position - lengths[left]) / np.where(span > 0, span, 1.0), 1.0)
+        elapsed = np.clip(share, 0.0, 1.0) * (knots[right] - knots[left])
+        moment: Ints = knots[left] + np.rint(elapsed).astype(np.int64)
+        return moment
+
+    def known(self, time: Ints) -> Bools:
+        """Whether the encoder was there at these times."""
+        if not len(self._gaps):
+            return np.ones(len(time), np.bool_)
+        index = np.searchsorted(self._gaps.time, time, "right") - 1
+        inside = self._gaps.column(0)[np.maximum(index, 0)] == 0.0
+        known: Bools = ~(inside & (index >= 0))
+        return known
+
+    def forget(self, before: int) -> None:
+        self._knots.forget(before)
+        self._gaps.forget(before)
+
+
+class HeldSignal:
+    """A value that holds until the next sample, with its means over time and over web length.
+
+    NaN samples end what is held; means are over the part with a value.
+    """
+
+    _VALUE, _TIME, _TIME_VALID, _LENGTH, _LENGTH_VALID, _POSITION = range(6)
+
+    def __init__(self) -> None:
+        self._data = _Columns(6)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    @property
+    def first_time(self) -> int:
+        return int(self._data.time[0])
+
+    def extend(self, time: Ints, value: Floats, position: Floats) -> None:
+        """Take samples in order of time with the web's position at those times (m)."""
+        data = self._data
+        if len(data):
+            before = slice(len(data) - 1, len(data))
+            all_time = np.concatenate([data.time[before], time])
+            all_value = np.concatenate([data.column(self._VALUE)[before], value])
+            all_position = np.concatenate([data.column(self._POSITION)[before], position])
+            start = [data.column(k)[-1] for k in range(1, 5)]
+        else:
+            all_time, all_value, all_position = time, value, position
+            start = [0.0] * 4
+        held = all_value[:-1]
+        valid = np.isfinite(held)
+        weight = np.where(valid, held, 0.0)
+        seconds = np.diff(all_time) / SECOND
+        metres = np.nan_to_num(np.diff(all_position))
+        sums = [
+            np.cumsum(np.concatenate([[origin], increments]))
+            for origin, increments in zip(
+                start,
+                (weight * seconds, valid * seconds, weight * metres, valid * metres),
+                strict=True,
+            )
+        ]
+        if len(data):
+            sums = [column[1:] for column in sums]
+        data.extend(time, value, *sums, position)
+
+    def at(self, time: Ints) -> Floats:
+        """The value held at these times; NaN before the first sample."""
+        index = np.searchsorted(self._data.time, time, "right") - 1
+        value = self._data.column(self._VALUE)[np.maximum(index, 0)]
+        return np.where(index < 0, np.nan, value)
+
+    def changes(self, after: int, until: int) -> tuple[Ints, Floats]:
+        """Times and values of the samples with after < time <= until."""
+        time = self._data.time
+        span = slice(
+            int(np.searchsorted(time, after, "right")), int(np.searchsorted(time, until, "right"))
+        )
+        return time[span], self._data.column(self._VALUE)[span]
+
+    def integral(self, time: Ints) -> Floats:
+        """Integral over time from the first sample on, SI unit times s."""
+        return self._integrals(time, None)[0]
+
+    def when_integral(self, target: float, until: int) -> int | None:
+        """When the integral over time reaches `target`, ns; None if not by `until`."""
+        if float(self.integral(np.array([until]))[0]) < target:
+            return None
+        total = self._data.column(self._TIME)
+        index = max(0, int(np.searchsorted(total, target, "left")) - 1)
+        rate = float(self._data.column(self._VALUE)[index])
+        missing = target - float(total[index])
+        if not rate > 0 or missing <= 0:
+            return int(self._data.time[index])
+        return int(self._data.time[index]) + round(missing / rate * SECOND)
+
+    def mean_over_time(self, start: Ints, end: Ints) -> Floats:
+        """Mean over [start, end]; NaN where less than half of the time has a value."""
+        (value_0, valid_0), (value_1, valid_1) = (self._integrals(t, None) for t in (start, end))
+        return _ratio(value_1 - value_0, valid_1 - valid_0, (end - start) / SECOND)
+
+    def mean_over_length(self, start: Ints, end: Ints, web: WebPosition) -> Floats:
+        """Mean over the web that passes in [start, end], every metre counting alike."""
+        at_start, at_end = web.at(start), web.at(end)
+        value_0, valid_0 = self._integrals(start, at_start)
+        value_1, valid_1 = self._integrals(end, at_end)
+        return _ratio(value_1 - value_0, valid_1 - valid_0, at_end - at_start)
+
+    def _integrals(self, time: Ints, position: Floats | None) -> tuple[Floats, Floats]:
+        data = self._data
+        index = np.searchsorted(data.time, time, "right") - 1
+        before = index < 0
+        index = np.maximum(index, 0)
+        held = data.column(self._VALUE)[index]
+        if position is None:
+            total, valid = data.column(self._TIME)[index], data.column(self._TIME_VALID)[index]
+            more = (time - data.time[index]) / SECOND
+        else:
+            total, valid = data.column(self._LENGTH)[index], data.column(self._LENGTH_VALID)[index]
+            more = np.nan_to_num(position - data.column(self._POSITION)[index])
+        has_value = np.isfinite(held) & ~before
+        return (
+            np.where(before, 0.0, total) + np.where(has_value, held, 0.0) * more,
+            np.where(before, 0.0, valid) + has_value * more,
+        )
+
+    def forget(self, before: int) -> None:
+        self._data.forget(before)
+
+
+def _ratio(total: Floats, valid: Floats, whole: Floats) -> Floats:
+    enough = valid > 0.5 * np.maximum(whole, 1e-12)
+    return np.where(enough, total / np.where(enough, valid, 1.0), np.nan)

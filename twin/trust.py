@@ -1,0 +1,59 @@
+"""Modes per step, and trust: what a step may do, and why it may not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from twin.configuration.models import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class ModeChange:
+    """A step may now do more or less than before."""
+
+    time: int
+    step: str
+    mode: Mode
+    """The mode in effect."""
+    reason: str
+
+
+class Trust:
+    """The mode that people set per step, and the doubts that put it back to shadow.
+
+    A doubt from the data (stale, extrapolating, residual alarm) goes when its cause goes. A doubt
+    from a failed write stays until a person sets the mode again.
+    """
+
+    def __init__(self, modes: Mapping[str, Mode]) -> None:
+        self._set = dict(modes)
+        self._doubts: dict[str, dict[str, str]] = {step: {} for step in modes}
+
+    def mode(self, step: str) -> Mode:
+        """The mode in effect."""
+        if self._doubts[step] and self._set[step] in ("advisory", "twin"):
+            return "shadow"
+        return self._set[step]
+
+    def reason(self, step: str) -> str:
+        """Why a step is kept in shadow; empty if it is not."""
+        return "; ".join(self._doubts[step].values()) if self._set[step] != self.mode(step) else ""
+
+    def set_mode(self, step: str, mode: Mode, by: str, time: int) -> list[ModeChange]:
+        """A person sets the mode; doubts are forgotten and must arise again."""
+        self._doubts[step].clear()
+        self._set[step] = mode
+        return [ModeChange(time, step, mode, f"set by {by}")]
+
+    def doubt(self, step: str, kind: str, reason: str, time: int) -> list[ModeChange]:
+        """Raise a doubt; an empty reason takes it back."""
+        before = self.mode(step)
+        if reason:
+            self._doubts[step].setdefault(kind, reason)
+        else:
+            self._doubts[step].pop(kind, None)
+        after = self.mode(step)
+        if before == after:
+            return []
+        return [ModeChange(time, step, after, reason or f"no longer {kind}")]
