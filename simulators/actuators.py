@@ -17,7 +17,9 @@ class Ramp:
     def step(self, target: float) -> float:
         """One tick on; returns the new value."""
         gap = target - self.value
-        self.value = target if abs(gap) <= self._step else self.value + math.copysign(self._step, gap)
+        self.value = (
+            target if abs(gap) <= self._step else self.value + math.copysign(self._step, gap)
+        )
         return self.value
 
 
@@ -41,9 +43,7 @@ class Heater:
 
     __slots__ = ("_damping", "_dt", "_frequency", "_limit", "_loss", "_rate", "failed", "value")
 
-    def __init__(
-        self, value: float, tau: float, overshoot: float, limit: float, dt: float
-    ) -> None:
+    def __init__(self, value: float, tau: float, overshoot: float, limit: float, dt: float) -> None:
         """`value` [degC], `tau` [s], `overshoot` of a step [-], `limit` of the rate [K/s]."""
         self.value = value
         self.failed = False

@@ -81,9 +81,7 @@ class Calender:
         self._roll_temperature = Ramp(
             plant.recipe.calender_temperature_c, machine.heating_k_min / 60.0, dt
         )
-        self._speed_noise = OrnsteinUhlenbeck(
-            seed, "calender speed", machine.speed_noise, 3.0, dt
-        )
+        self._speed_noise = OrnsteinUhlenbeck(seed, "calender speed", machine.speed_noise, 3.0, dt)
         self._temperature_noise = OrnsteinUhlenbeck(
             seed, "calender temperature", machine.temperature_noise_c, 120.0, dt
         )

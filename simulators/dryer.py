@@ -60,7 +60,7 @@ class Dryer:
         self._phase = float(generator(seed, "ambient").uniform(0.0, 2.0 * math.pi))
         self.ambient = dryer.ambient_temperature_c
         """Hall temperature [degC]."""
-        self.exit = zones[-1].end + 0.3
+        self.exit = zones[-1].end
         """Where a cell counts as dried [m]."""
         self._done = 0
         x = (np.arange(int((plant.layout.rewinder + 1.0) / _GRID) + 2) + 0.5) * _GRID
@@ -112,8 +112,9 @@ class Dryer:
         inside = np.maximum(inside, 0.0)
         web.shrunk[part] += inside
         web.taken[part] += inside / np.maximum(flux, 1e-9)
+        bound = self._plant.deviations.bound_solvent * mass
         web.temperature[part] = kelvin
-        web.solvent[part] = after
+        web.solvent[part] = np.maximum(after, np.minimum(before, bound))
 
     def _finish(self, head: float) -> None:
         """Fix the structure of the cells that have left the last zone."""
@@ -127,6 +128,7 @@ class Dryer:
             porosity = float(dry_porosity(rate, solids, nature.drying)) + noise
             peclet = peclet_number(rate, float(web.volume[cell]), nature.recipe, nature.drying)
             web.porosity[cell] = porosity
+            web.exit_temperature[cell] = web.temperature[cell]
             web.thickness[cell] = float(layer_thickness(mass, porosity, nature.recipe))
             web.adhesion[cell] = float(adhesion(binder_at_bottom(peclet), nature.drying))
         self._done = max(self._done, upto)

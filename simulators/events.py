@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
@@ -77,7 +78,7 @@ class Director:
                 ramp.next_s = now_s + _RAMP_STEP_S if share < 1.0 else float("inf")
         if self._ageing is not None:
             past = (now_s - self._ageing.begin_s) / self._ageing.tau
-            self._line.coater.extra_ageing = 1.0 + self._ageing.gain * (1.0 - 2.718281828**-past)
+            self._line.coater.extra_ageing = 1.0 + self._ageing.gain * (1.0 - math.exp(-past))
 
     def _do(self, action: Action, now_s: float) -> None:
         line = self._line

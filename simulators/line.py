@@ -113,9 +113,7 @@ class VirtualLine:
         self.nature = nature_of(plant, seed)
         self.web = Web(plant.cell_m)
         self.mixer = Mixer(plant, self.nature, seed, self.setpoints)
-        self.coater = Coater(
-            plant, self.nature, seed, self.web, self.setpoints, self.mixer.batch
-        )
+        self.coater = Coater(plant, self.nature, seed, self.web, self.setpoints, self.mixer.batch)
         self.dryer = Dryer(plant, self.nature, seed, self.web, self.setpoints)
         self.calender = Calender(plant, self.nature, seed, self.web, self.setpoints)
         self.laboratory = Laboratory(plant.laboratory, seed)
@@ -166,6 +164,15 @@ class VirtualLine:
             self._changed.add(pump.name)
         self.setpoints[name] = value
         self._changed.add(name)
+
+    def initial(self) -> list[VariableSample]:
+        """All variables as they stand, for servers that have just started."""
+        shown = {**self.setpoints, **self._count(), **self._show()}
+        self._changed.clear()
+        return [
+            VariableSample(self.signals[name].machine, name, self.now_ns, value)
+            for name, value in shown.items()
+        ]
 
     def change_roll(self) -> None:
         """Cut at the rewinder: what is wound becomes a roll, the next begins."""
@@ -312,18 +319,10 @@ class VirtualLine:
         counters = self._count()
         changed = counters != self._counters
         if whole:
-            shown = {
-                **self.mixer.show(),
-                **self.coater.show(),
-                **self.dryer.show(),
-                **self.calender.show(),
-            }
-            for name, value in shown.items():
+            for name, value in self._show().items():
                 signal = self.signals[name]
                 if signal.kind is Kind.COUNTER and counters[name] == self._counters.get(name):
                     continue
-                if signal.kind is Kind.ANALOG:
-                    value = min(max(value, signal.low), signal.high)
                 out.variables.append(VariableSample(signal.machine, name, now, value))
         elif changed:
             for machine, encoder, value in (
@@ -341,6 +340,19 @@ class VirtualLine:
             value = self.setpoints[name]
             out.variables.append(VariableSample(self.signals[name].machine, name, now, value))
         self._changed.clear()
+
+    def _show(self) -> dict[str, float]:
+        """What all machines display, within the range of their instruments."""
+        shown = {
+            **self.mixer.show(),
+            **self.coater.show(),
+            **self.dryer.show(),
+            **self.calender.show(),
+        }
+        return {
+            name: min(max(value, self.signals[name].low), self.signals[name].high)
+            for name, value in shown.items()
+        }
 
     def _count(self) -> dict[str, float]:
         coater, calender = self.coater, self.calender

@@ -12,7 +12,9 @@ from simulators.slurry import Batch, mix_batch
 class Mixer:
     """A batch machine; its batches are ready when they are connected to the hose."""
 
-    def __init__(self, plant: Plant, nature: Nature, seed: int, setpoints: dict[str, float]) -> None:
+    def __init__(
+        self, plant: Plant, nature: Nature, seed: int, setpoints: dict[str, float]
+    ) -> None:
         dt = plant.tick_s
         recipe = plant.recipe
         self._plant = plant

@@ -274,6 +274,8 @@ class Deviations(Model):
     """Length over which neighbouring dryer zones mix [m]."""
     alpha_decay_per_h: Fraction = 0.002
     """Loss of heat transfer by clogging filters [-/h]."""
+    bound_solvent: Fraction = 0.001
+    """Solvent that the binder holds whatever the dryer does [kg/kg of dry coating]."""
     porosity_rate_gain: float = 0.006
     """Change of dry porosity per g/m^2/s of drying rate [-]."""
     porosity_noise: Fraction = 0.0006

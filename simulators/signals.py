@@ -124,24 +124,22 @@ def signals(zones: int) -> tuple[Signal, ...]:
         _counter(coater, "Coater.SpliceCount", "splices made at the foil unwinder"),
         _analog(coater, "Coater.AmbientTemperature", "degC", -20, 60, "hall temperature"),
     ]
-    for zone in range(1, zones + 1):
-        rows.append(
-            _analog(
-                coater,
-                f"Dryer.Zone{zone}.Temperature",
-                "degC",
-                0,
-                200,
-                f"air temperature of dryer zone {zone}",
-                setpoint=(20, 160),
-            )
+    rows += [
+        _analog(
+            coater,
+            f"Dryer.Zone{zone}.Temperature",
+            "degC",
+            0,
+            200,
+            f"air temperature of dryer zone {zone}",
+            setpoint=(20, 160),
         )
+        for zone in range(1, zones + 1)
+    ]
     rows += [
         _analog(coater, "Dryer.AirSpeed", "m/s", 0, 30, "nozzle air speed", setpoint=(2, 20)),
         _counter(calender, "Calender.Run", "1 while the calender runs"),
-        _analog(
-            calender, "Calender.LineSpeed", "m/min", 0, 25, "web speed", setpoint=(0.5, 20)
-        ),
+        _analog(calender, "Calender.LineSpeed", "m/min", 0, 25, "web speed", setpoint=(0.5, 20)),
         _analog(
             calender, "Calender.RollGap", "um", 0, 500, "roll gap by encoder", setpoint=(0, 300)
         ),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from simulators.nature import Nature
 from simulators.physics.materials import Recipe
 from simulators.physics.mixing import ageing_factor, mix
-from simulators.nature import Nature
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Hose:
         self._queue.append((self._outlet, batch))
 
     def push(self, volume: float) -> tuple[float, float]:
-        """Press `volume` [m^3] through; true solids [kg/kg] and fresh viscosity [Pa.s] at the die."""
+        """Press `volume` [m^3] through; solids [kg/kg] and fresh viscosity [Pa.s] at the die."""
         self._outlet += volume
         while self._queue and self._queue[0][0] + self._dead <= self._outlet:
             self.outlet = self._queue.popleft()[1]

@@ -107,7 +107,7 @@ def segment_columns(
             "wet_thickness": volume * 1e6,
             "mass_loading": mass * 1e3,
             "solids": mean(web.solids),
-            "web_temperature": np.where(dried, mean(web.temperature) - 273.15, np.nan),
+            "web_temperature": mean(web.exit_temperature) - 273.15,
             "residual_solvent": np.where(dried, solvent / mass, np.nan),
             "dry_thickness": thickness * 1e6,
             "dry_porosity": 1.0 - mass / (density * thickness),

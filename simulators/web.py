@@ -37,6 +37,8 @@ class Web:
         """Solids as coated [kg/kg]."""
         self.temperature: Floats = np.zeros(0)
         """Web temperature [K]."""
+        self.exit_temperature: Floats = np.zeros(0)
+        """Web temperature at the dryer exit [K]."""
         self.critical: Floats = np.zeros(0)
         """Solvent at the end of shrinkage [kg/m^2]."""
         self.upper: Floats = np.zeros(0)
@@ -75,7 +77,7 @@ class Web:
             setattr(self, name, np.concatenate([getattr(self, name), np.full(more, fill)]))
 
     def mean(self, column: Floats, end: float, span: float) -> float:
-        """Mean of a column over the web from `end - span` to `end` [m]; 0 where nothing is coated."""
+        """Mean of a column from `end - span` to `end` [m]; 0 where nothing is coated."""
         last = int(end // self.length)
         first = int((end - span) // self.length)
         if first < 0 or last >= self.closed:
