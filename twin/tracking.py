@@ -25,6 +25,8 @@ from twin.signal import SECOND, HeldSignal, WebPosition
 NEVER: Final = int(np.iinfo(np.int64).min)
 MEMORY: Final = int(6 * 3600 * SECOND)
 """How far back positions and signals are kept: longer than material stays in any one machine."""
+NO_ROLL: Final = 0
+"""The roll number of a machine without a roll."""
 MOST_OPEN: Final = 1000
 """Unfinished segments of a gauge beyond which the oldest are given up (cut web, torn web)."""
 
@@ -135,6 +137,8 @@ class _Pool:
             tag, time, value = tag[order], time[order], value[order]
             keep = np.append((tag[1:] != tag[:-1]) | (time[1:] != time[:-1]), True)
             tag, time, value = tag[keep], time[keep], value[keep]
+        if not len(tag):
+            return {}
         indices, starts = np.unique(tag, return_index=True)
         return {
             int(index): (time[a:b], value[a:b])
@@ -339,8 +343,8 @@ class Tracker:
             self._draw(name, config, before, tracked)
             self._release(name, config, before, tracked)
         for web in self._webs.values():
-            if len(web.position):
-                encoder = float(web.position.at(np.array([frontier]))[0])
+            encoder = float(web.position.at(np.array([frontier]))[0])
+            if math.isfinite(encoder):
                 passages = (self._pass(web, state, encoder) for state in web.columns)
                 tracked.passages += [passage for passage in passages if passage is not None]
         self._forget(frontier - MEMORY)
@@ -402,7 +406,7 @@ class Tracker:
         roll = self._signals[self._tags[web.config.roll]][0]
         for time, value in _changes(roll, before, tracked.frontier):
             number = int(value)
-            if number == web.roll:
+            if number in (web.roll, NO_ROLL):
                 continue
             position = self._under(web, web.config.winds_at, time)
             if web.roll is not None and web.roll in web.rolls:
@@ -432,19 +436,14 @@ class Tracker:
                 encoder = web.position.first
             if kind == "roll" and int(value) != web.roll:
                 web.roll = int(value)
+                if web.roll == NO_ROLL:
+                    continue
                 roll = wound.rolls.get(web.roll)
-                origin = roll.end if roll is not None else math.nan
-                if web.roll and math.isnan(origin):
-                    tracked.milestones.append(
-                        Milestone(time, "unknown roll", web.name, web.roll, math.nan)
-                    )
-                elif roll is not None:
-                    web.threads.append(_Thread(encoder, origin, slope, roll.start))
-                    tracked.milestones.append(
-                        Milestone(time, "roll mounted", web.name, web.roll, origin)
-                    )
-                if roll is None or math.isnan(origin):
-                    web.threads.append(_Thread(encoder, math.nan, slope, math.nan))
+                known = roll is not None and math.isfinite(roll.end)
+                origin, low = (roll.end, roll.start) if roll and known else (math.nan, math.nan)
+                web.threads.append(_Thread(encoder, origin, slope, low))
+                what = "roll mounted" if known else "unknown roll"
+                tracked.milestones.append(Milestone(time, what, web.name, web.roll, origin))
             elif kind == "cut":
                 if web.cut is not None and value > web.cut and web.threads:
                     thread = web.threads[-1]

@@ -11,8 +11,6 @@ from pydantic import BeforeValidator, WithJsonSchema
 REGISTRY: Final[pint.UnitRegistry[float]] = pint.UnitRegistry(
     autoconvert_offset_to_baseunit=True, cache_folder=None
 )
-    autoconvert_offset_to_baseunit=True, cache_folder=None
-)
 REGISTRY.define("percent = 0.01 = %")
 
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+)
+from pydantic import Tag as Choice
 
 from twin.tags import ParameterClass, Role, Tag, TagTable
-from twin.units import Duration, Length, Volume, to_si
+from twin.units import Duration, Length, Volume, parse, to_si
 
 Mode = Literal["model", "shadow", "advisory", "twin"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class OpcUaConnector(_Section):
@@ -77,6 +86,25 @@ class MqttAddress(_Section):
     batch: str | None = Field(None, description="path of the slurry batch (laboratory)")
 
 
+def _kind_of_address(value: object) -> str | None:
+    if isinstance(value, OpcUaAddress) or (isinstance(value, dict) and "node" in value):
+        return "OpcUaAddress"
+    if isinstance(value, MqttAddress) or (isinstance(value, dict) and "topic" in value):
+        return "MqttAddress"
+    return None
+
+
+Address = Annotated[
+    Annotated[OpcUaAddress, Choice("OpcUaAddress")] | Annotated[MqttAddress, Choice("MqttAddress")],
+    Discriminator(
+        _kind_of_address,
+        custom_error_type="address",
+        custom_error_message="an address has neither a node nor a topic; "
+        "write {{node: ...}} for OPC UA or {{topic: ...}} for MQTT",
+    ),
+]
+
+
 class TagConfiguration(_Section):
     """A signal of the line."""
 
@@ -86,11 +114,26 @@ class TagConfiguration(_Section):
     )
     role: Role
     connector: str = Field(description="name of a connector")
-    address: OpcUaAddress | MqttAddress
+    address: Address = Field(description="a node (OPC UA) or a topic (MQTT)")
     station: str | None = Field(None, description="where on the web it acts or measures")
     limits: tuple[float, float] | None = Field(
         None, description="plausible values in the tag's unit; others are kept but not used"
     )
+
+
+def _position(value: object) -> object:
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return tuple(_metres(end) for end in value)
+    return _metres(value)
+
+
+def _metres(value: object) -> float:
+    if isinstance(value, str):
+        return parse(value, "m")
+    raise ValueError("write a position such as '2 m', or entry and exit such as [1 m, 4 m]")
+
+
+Position = Annotated[float | tuple[float, float], BeforeValidator(_position)]
 
 
 class WebConfiguration(_Section):
@@ -101,7 +144,7 @@ class WebConfiguration(_Section):
     interval: Duration = Field(
         1.0, gt=0, description="longest time between two reports of a moving encoder"
     )
-    stations: dict[str, Length | tuple[Length, Length]] = Field(
+    stations: dict[str, Position] = Field(
         description="position, or entry and exit, from the encoder's station along the web"
     )
     roll: str = Field(description="tag of the number of the roll that is wound or unwound")
@@ -138,6 +181,16 @@ class InputConfiguration(_Section):
     laboratory: str | None = Field(
         None, description="tag of a laboratory value that replaces it for a slurry batch"
     )
+
+
+def _kind_of_source(value: object) -> str:
+    return "str" if isinstance(value, str) else "InputConfiguration"
+
+
+Source = Annotated[
+    Annotated[str, Choice("str")] | Annotated[InputConfiguration, Choice("InputConfiguration")],
+    Discriminator(_kind_of_source),
+]
 
 
 class PorosityConfiguration(_Section):
@@ -179,7 +232,7 @@ class StepConfiguration(_Section):
     runs_on: str = Field(description="name of a web, or of the slurry batches")
     model: str = Field(description="a committed model's name, or the path of an .onnx file")
     mode: Mode = "shadow"
-    inputs: dict[str, str | InputConfiguration] = Field(
+    inputs: dict[str, Source] = Field(
         description="by the model's input names; a plain text is a tag, or else step.parameter"
     )
     outputs: dict[str, OutputConfiguration] = Field(description="by the model's output names")
