@@ -1,0 +1,546 @@
+"""MQTT 5: JSON messages as samples, recommendations published."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+import orjson
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from connectors.intake import Counters, Intake, pauses
+from connectors.unit_names import mismatch
+from twin.clock import Clock
+from twin.configuration.models import LineConfiguration, MqttAddress, MqttConnector
+from twin.ports import ConnectionState
+from twin.samples import (
+    BAD_NO_COMMUNICATION,
+    BAD_NO_DATA,
+    BAD_TYPE_MISMATCH,
+    OfflineMeasurement,
+    SampleBatch,
+)
+from twin.tags import Tag
+from twin.units import to_si
+
+UNCERTAIN: Final = 0x40000000
+BAD: Final = 0x80000000
+
+_STATUS: Final = {"good": 0, "uncertain": UNCERTAIN, "bad": BAD}
+_NOT_FINITE: Final = frozenset({"nan", "inf", "+inf", "-inf", "infinity", "-infinity"})
+_PER_UNIT: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+_LATEST: Final = 1 << 63
+_KEEP_ALIVE: Final = 10
+_PATIENCE: Final = 5.0
+_LARGEST_PACKET: Final = 16 * 1024 * 1024
+_PACKETS_AT_ONCE: Final = 200
+_MISSING: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _Signal:
+    index: int
+    tag: Tag
+    address: MqttAddress
+    scale: float
+    offset: float
+    value: tuple[str, ...]
+    time: tuple[str, ...]
+    where: tuple[tuple[tuple[str, ...], str], ...]
+
+    @property
+    def offline(self) -> bool:
+        address = self.address
+        return not (address.roll is None and address.metre is None and address.batch is None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    tag: int
+    time: int
+    value: float
+    quality: int
+
+
+class MqttSource:
+    """The tags of one MQTT 5 broker: a `Source` of their samples, and a publisher."""
+
+    def __init__(
+        self,
+        name: str,
+        configuration: LineConfiguration,
+        clock: Clock,
+        *,
+        linger: float = 0.05,
+        capacity: int = 500_000,
+        publish_timeout: float = 2.0,
+    ) -> None:
+        """
+        Args:
+            name: the connector's name in the configuration.
+            configuration: the line; the connector's tags keep their index in its tag table.
+            clock: line time, for gaps.
+            linger: how long samples wait for others to make a batch, s.
+            capacity: samples kept for a slow reader; then the oldest are dropped and counted.
+            publish_timeout: how long the broker may take to acknowledge a publication, s.
+        """
+        connector = configuration.connectors[name]
+        if not isinstance(connector, MqttConnector):
+            raise ValueError(f"{name} is no MQTT connector")
+        self.name = name
+        self._connector = connector
+        self._clock = clock
+        self._publish_timeout = publish_timeout
+        self._signals = _signals(name, configuration)
+        self._topics = tuple(dict.fromkeys(signal.address.topic for signal in self._signals))
+        self._intake: Intake[tuple[_Row | OfflineMeasurement, ...]] = Intake(capacity, linger)
+        self._counters = Counters(name)
+        self._gap = False
+        self._client: paho.Client | None = None
+        self._published: dict[int, asyncio.Future[bool]] = {}
+        self._of_topic = lru_cache(maxsize=10_000)(self._matching)
+
+    @property
+    def state(self) -> ConnectionState:
+        """Whether it is connected, and what it lost or refused."""
+        return self._counters.state(self._intake.dropped)
+
+    async def run(self) -> None:
+        """Connect, and stay connected until cancelled: reconnects by itself."""
+        waits = pauses(self._connector.reconnect_max_delay)
+        while True:
+            try:
+                await self._serve()
+            except (OSError, TimeoutError) as error:
+                if self._counters.connected:
+                    waits = pauses(self._connector.reconnect_max_delay)
+                self._lost(f"{self._connector.host}:{self._connector.port}: {_sentence(error)}")
+            await asyncio.sleep(next(waits))
+
+    async def batches(self) -> AsyncIterator[SampleBatch]:
+        """What arrived, in batches; tag indices of the line's tag table, SI."""
+        while True:
+            arrived = [element for parcel in await self._intake.take() for element in parcel]
+            rows = [element for element in arrived if isinstance(element, _Row)]
+            batch = SampleBatch.of(
+                [row.tag for row in rows],
+                [row.time for row in rows],
+                [row.value for row in rows],
+                [row.quality for row in rows],
+            )
+            offline = tuple(
+                element for element in arrived if isinstance(element, OfflineMeasurement)
+            )
+            yield SampleBatch(batch.tag, batch.time, batch.value, batch.quality, offline)
+
+    async def publish(self, topic: str, payload: bytes, retain: bool = False) -> bool:
+        """Publish at QoS 1; whether the broker acknowledged it in time."""
+        client = self._client
+        if client is None or not self._counters.connected:
+            return False
+        sent = client.publish(topic, payload, 1, retain)
+        if sent.rc != paho.MQTT_ERR_SUCCESS:
+            return False
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._published[sent.mid] = done
+        try:
+            async with asyncio.timeout(self._publish_timeout):
+                return await done
+        except TimeoutError:
+            return False
+        finally:
+            self._published.pop(sent.mid, None)
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        broken: asyncio.Future[str] = loop.create_future()
+        ready: asyncio.Future[str | None] = loop.create_future()
+        connector = self._connector
+        client = paho.Client(CallbackAPIVersion.VERSION2, connector.client_id, protocol=paho.MQTTv5)
+        client.connect_timeout = _PATIENCE
+
+        def connected(
+            _: paho.Client, __: Any, ___: Any, reason: ReasonCode, ____: Properties | None
+        ) -> None:
+            if reason.is_failure:
+                _settle(ready, f"the broker refuses the connection: {reason}")
+            elif not self._topics:
+                _settle(ready, None)
+            else:
+                options = SubscribeOptions(qos=connector.qos)
+                client.subscribe([(topic, options) for topic in self._topics])
+
+        def subscribed(
+            _: paho.Client, __: Any, ___: int, reasons: list[ReasonCode], ____: Properties | None
+        ) -> None:
+            refused = [
+                f"{topic}: {reason}"
+                for topic, reason in zip(self._topics, reasons, strict=False)
+                if reason.is_failure
+            ]
+            _settle(ready, "; ".join(refused) or None)
+
+        def disconnected(
+            _: paho.Client, __: Any, ___: Any, reason: ReasonCode, ____: Properties | None
+        ) -> None:
+            _settle(broken, f"the connection broke: {reason}")
+
+        def published(
+            _: paho.Client, __: Any, mid: int, reason: ReasonCode, ____: Properties | None
+        ) -> None:
+            if mid in self._published:
+                _settle(self._published[mid], not reason.is_failure)
+
+        client.on_connect = connected
+        client.on_subscribe = subscribed
+        client.on_disconnect = disconnected
+        client.on_publish = published
+        client.on_message = lambda _, __, message: self.receive(
+            message.topic, bytes(message.payload)
+        )
+
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = max(_LARGEST_PACKET, 2 * connector.max_payload)
+        pump = _Pump(client, loop)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await asyncio.to_thread(
+                    client.connect,
+                    connector.host,
+                    connector.port,
+                    _KEEP_ALIVE,
+                    clean_start=True,
+                    properties=properties,
+                )
+                pump.start()
+                done, _ = await asyncio.wait((ready, broken), return_when=asyncio.FIRST_COMPLETED)
+            if broken in done:
+                raise ConnectionError(broken.result())
+            problem = ready.result()
+            if problem is not None:
+                raise ConnectionError(problem)
+            self._client = client
+            self._gap = False
+            self._counters.connect()
+            while not broken.done():
+                await asyncio.wait((broken,), timeout=1.0)
+                client.loop_misc()
+            raise ConnectionError(broken.result())
+        finally:
+            self._client = None
+            with suppress(OSError, ValueError):
+                client.disconnect()
+                client.loop_write()
+            pump.stop()
+
+    def _lost(self, error: str) -> None:
+        self._counters.disconnect(error)
+        if not self._gap:
+            self._gap = True
+            now = self._clock.now()
+            rows = tuple(
+                _Row(signal.index, now, math.nan, BAD_NO_COMMUNICATION)
+                for signal in self._signals
+                if not signal.offline
+            )
+            self._intake.put(rows, len(rows))
+
+    def receive(self, topic: str, payload: bytes) -> None:
+        """Take a message; what cannot be used is counted by reason, never raised."""
+        signals = self._of_topic(topic)
+        if not signals:
+            self._counters.refuse("unknown topic", topic=topic)
+            return
+        if len(payload) > self._connector.max_payload:
+            self._counters.refuse("too large", topic=topic, bytes=len(payload))
+            return
+        message = _parsed(payload)
+        if not isinstance(message, dict):
+            reason = "broken JSON" if message is _MISSING else "no JSON object"
+            self._counters.refuse(reason, topic=topic, payload=payload[:100])
+            return
+        found = False
+        taken: list[_Row | OfflineMeasurement] = []
+        for signal in signals:
+            if all(_text(_at(message, path)) == text for path, text in signal.where):
+                found = True
+                sample = self._sample(signal, topic, message)
+                if sample is not None:
+                    taken.append(sample)
+        if not found:
+            self._counters.refuse("unknown signal", topic=topic, payload=payload[:100])
+        if taken:
+            self._counters.received += len(taken)
+            self._intake.put(tuple(taken), len(taken))
+
+    def _sample(
+        self, signal: _Signal, topic: str, message: Mapping[str, Any]
+    ) -> _Row | OfflineMeasurement | None:
+        tag, address = signal.tag.name, signal.address
+        stamp = _at(message, signal.time)
+        if stamp is _MISSING or stamp is None:
+            self._counters.refuse("no time", tag=tag, topic=topic)
+            return None
+        time = nanoseconds(stamp, address.time_unit)
+        if time is None:
+            self._counters.refuse("bad time", tag=tag, topic=topic, time=stamp)
+            return None
+        value, quality = self._value(signal, topic, message)
+        if not signal.offline:
+            return _Row(signal.index, time, value, quality)
+        if quality >> 30 == 2:
+            return None
+        return self._offline(signal, topic, message, time, value)
+
+    def _value(self, signal: _Signal, topic: str, message: Mapping[str, Any]) -> tuple[float, int]:
+        tag, address = signal.tag.name, signal.address
+        raw = _at(message, signal.value)
+        if raw is _MISSING or raw is None:
+            self._counters.refuse("no value", tag=tag, topic=topic)
+            return math.nan, BAD_NO_DATA
+        if isinstance(raw, str) and raw.strip().lower() in _NOT_FINITE:
+            self._counters.refuse("not finite", tag=tag, topic=topic, value=raw)
+            return math.nan, BAD_NO_DATA
+        if not isinstance(raw, (int, float)):
+            self._counters.refuse("wrong type", tag=tag, topic=topic, value=raw)
+            return math.nan, BAD_TYPE_MISMATCH
+        number = _finite(raw)
+        if number is None:
+            self._counters.refuse("not finite", tag=tag, topic=topic, value=raw)
+            return math.nan, BAD_NO_DATA
+        if address.unit is not None:
+            unit = _at(message, tuple(address.unit.split(".")))
+            if not isinstance(unit, str):
+                self._counters.refuse("no unit", tag=tag, topic=topic)
+                return math.nan, BAD_TYPE_MISMATCH
+            wrong = mismatch(unit[:40], signal.tag.unit)
+            if wrong is not None:
+                self._counters.refuse("wrong unit", tag=tag, topic=topic, problem=wrong)
+                return math.nan, BAD_TYPE_MISMATCH
+        quality = 0
+        if address.status is not None:
+            status = _at(message, tuple(address.status.split(".")))
+            known = _STATUS.get(status.lower()) if isinstance(status, str) else None
+            if known is None:
+                self._counters.refuse("unknown status", tag=tag, topic=topic, status=status)
+                known = UNCERTAIN
+            quality = known
+        if quality == BAD:
+            return math.nan, BAD
+        return number * signal.scale + signal.offset, quality
+
+    def _offline(
+        self, signal: _Signal, topic: str, message: Mapping[str, Any], time: int, value: float
+    ) -> OfflineMeasurement | None:
+        address = signal.address
+        origin: list[float | None] = []
+        for path in (address.roll, address.metre, address.batch):
+            number = None
+            if path is not None:
+                number = _finite(_at(message, tuple(path.split("."))))
+                if number is None:
+                    self._counters.refuse(
+                        "no material", tag=signal.tag.name, topic=topic, field=path
+                    )
+                    return None
+            origin.append(number)
+        roll, metre, batch = origin
+        return OfflineMeasurement(
+            signal.index,
+            time,
+            value,
+            None if roll is None else int(roll),
+            metre,
+            None if batch is None else int(batch),
+        )
+
+    def _matching(self, topic: str) -> tuple[_Signal, ...]:
+        return tuple(
+            signal
+            for signal in self._signals
+            if paho.topic_matches_sub(signal.address.topic, topic)
+        )
+
+
+class _Pump:
+    """Lets an event loop drive a client's socket."""
+
+    def __init__(self, client: paho.Client, loop: asyncio.AbstractEventLoop) -> None:
+        self._client = client
+        self._loop = loop
+        self._watched: int | None = None
+        self._running = False
+        client.on_socket_close = self._closed
+        client.on_socket_register_write = self._want_write
+        client.on_socket_unregister_write = self._wrote
+
+    def start(self) -> None:
+        """Watch the socket, once the blocking part of connecting is over."""
+        peer = self._client.socket()
+        if peer is None:
+            raise ConnectionError("the connection was closed at once")
+        self._running = True
+        self._watched = peer.fileno()
+        self._loop.add_reader(self._watched, self._read)
+        if self._client.want_write():
+            self._loop.add_writer(self._watched, self._client.loop_write)
+
+    def stop(self) -> None:
+        """Forget the socket, and close it."""
+        peer = self._client.socket()
+        self._forget()
+        self._running = False
+        if peer is not None:
+            peer.close()
+
+    def _read(self) -> None:
+        for _ in range(_PACKETS_AT_ONCE):
+            before = self._client.socket()
+            if before is None or self._client.loop_read() != paho.MQTT_ERR_SUCCESS:
+                return
+            if not isinstance(before, socket.socket) or not _readable(before):
+                return
+
+    def _forget(self) -> None:
+        if self._watched is not None:
+            self._loop.remove_reader(self._watched)
+            self._loop.remove_writer(self._watched)
+            self._watched = None
+
+    def _closed(self, _: Any, __: Any, ___: Any) -> None:
+        if self._running:
+            self._forget()
+
+    def _want_write(self, _: Any, __: Any, ___: Any) -> None:
+        if self._running and self._watched is not None:
+            self._loop.add_writer(self._watched, self._client.loop_write)
+
+    def _wrote(self, _: Any, __: Any, ___: Any) -> None:
+        if self._running and self._watched is not None:
+            self._loop.remove_writer(self._watched)
+
+
+def nanoseconds(stamp: Any, unit: Literal["iso", "s", "ms", "us", "ns"]) -> int | None:
+    """Nanoseconds since the epoch; None where the stamp is no moment, or has no time zone."""
+    if unit == "iso":
+        if not isinstance(stamp, str):
+            return None
+        try:
+            moment = datetime.fromisoformat(stamp)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            return None
+        whole = moment.replace(microsecond=0).timestamp()
+        return int(whole) * 1_000_000_000 + _fraction(stamp, moment)
+    if isinstance(stamp, bool) or not isinstance(stamp, (int, float)):
+        return None
+    if isinstance(stamp, float) and not math.isfinite(stamp):
+        return None
+    per = _PER_UNIT[unit]
+    whole = math.floor(stamp)
+    time = whole * per + (0 if isinstance(stamp, int) else round((stamp - whole) * per))
+    return time if 0 <= time < _LATEST else None
+
+
+def _fraction(stamp: str, moment: datetime) -> int:
+    if len(stamp) <= 27:
+        return moment.microsecond * 1_000
+    digits = stamp.partition(".")[2]
+    count = next((at for at, sign in enumerate(digits) if not sign.isdigit()), len(digits))
+    return int(digits[: min(count, 9)].ljust(9, "0")) if count else moment.microsecond * 1_000
+
+
+def _signals(name: str, configuration: LineConfiguration) -> tuple[_Signal, ...]:
+    table = configuration.tag_table()
+    signals = []
+    for tag_name, tag in configuration.tags.items():
+        if tag.connector != name:
+            continue
+        address = tag.address
+        if not isinstance(address, MqttAddress):
+            raise ValueError(f"{tag_name} has no MQTT address")
+        index = table.index(tag_name)
+        where = tuple((tuple(path.split(".")), text) for path, text in address.where.items())
+        signals.append(
+            _Signal(
+                index,
+                table[index],
+                address,
+                *to_si(tag.unit),
+                tuple(address.value.split(".")),
+                tuple(address.time.split(".")),
+                where,
+            )
+        )
+    return tuple(signals)
+
+
+def _parsed(payload: bytes) -> Any:
+    try:
+        return orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(payload)
+        except (ValueError, RecursionError):
+            return _MISSING
+
+
+def _at(message: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        if not isinstance(message, dict):
+            return _MISSING
+        message = message.get(key, _MISSING)
+    return message
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (int, float)) else None
+
+
+def _finite(value: Any) -> float | None:
+    if not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _readable(peer: socket.socket) -> bool:
+    if isinstance(peer, ssl.SSLSocket):
+        return peer.pending() > 0
+    try:
+        return bool(peer.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False
+
+
+def _settle(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__
