@@ -28,7 +28,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--coater-port", type=int, default=4841)
     add("--calender-port", type=int, default=4842)
     add("--mqtt-host", default="127.0.0.1")
-    add("--mqtt-port", type=int, default=1883)
+    add("--mqtt-port", type=int, default=1883, help="0 leaves the gauges off")
     return parser.parse_args(arguments)
 
 
@@ -63,7 +63,7 @@ async def _run(options: argparse.Namespace) -> int:
             host=options.host,
             ports=Ports(options.mixer_port, options.coater_port, options.calender_port),
             mqtt_host=options.mqtt_host,
-            mqtt_port=options.mqtt_port,
+            mqtt_port=options.mqtt_port or None,
             truth_folder=options.truth,
             metres=options.metres,
             stop=stop,

@@ -24,8 +24,8 @@ class LineClock:
     def start(cls, epoch_ns: int | None, acceleration: float) -> LineClock:
         """Start a clock that shared its epoch with the wall; `None` means now.
 
-        With an epoch in the past the line starts late, i.e. it shows epoch + elapsed * acceleration,
-        so that everybody who knows epoch and acceleration reads the same line time.
+        It shows epoch + elapsed wall time * acceleration, wherever the epoch lies: everybody
+        who knows epoch and acceleration reads the same line time.
         """
         wall = time.time_ns()
         epoch = wall if epoch_ns is None else epoch_ns

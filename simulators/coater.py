@@ -1,4 +1,4 @@
-"""The coater: web drive, ratio-controlled pump, hose, die or comma bar, laying film on web cells."""
+"""The coater: web drive, ratio-controlled pump, hose, die or comma bar, film on web cells."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Coater:
         self._shifts: list[tuple[float, float]] = []
 
     def splice(self, tape: float, shift: float) -> None:
-        """Splice new foil at the unwinder: tape and foil thickness change [m] reach the head later."""
+        """Splice at the unwinder: tape and foil thickness change [m] reach the head later."""
         self.splices += 1
         where = self.length - self._plant.layout.splice
         self._bump.append((where, tape))

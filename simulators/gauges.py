@@ -23,7 +23,7 @@ class Reading:
     status: str
     """`ok`, `uncertain` or `bad`, as the gauge sees itself."""
     position: float
-    """True coated position under the gauge [m of the coater's encoder]; NaN for bare foil. Never sent."""
+    """True coated position under the gauge [m of the coater's encoder], never sent; NaN: bare."""
 
 
 class GaugeModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 
 from simulators.calender import Roll
@@ -52,7 +53,7 @@ class Laboratory:
         """Adhesion, residual solvent and porosity of a calendered roll, cut near its outer end."""
         where = max(roll.end - self._plant.sample_metre, 0.5 * (roll.start + roll.end))
         cell = int(where / web.length)
-        if cell >= web.closed or not web.nip_porosity[cell] == web.nip_porosity[cell]:
+        if cell >= web.closed or math.isnan(web.nip_porosity[cell]):
             return
         metre = round(where - roll.start, 3)
         draws = {name: self._noise[name].draw() for name in self._noise}

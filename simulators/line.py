@@ -186,7 +186,7 @@ class VirtualLine:
             coater.roll += 1
 
     def advance(self, to_ns: int) -> Emission:
-        """Run until line time `to_ns`; returns what was sent meanwhile, in time order per source."""
+        """Run until line time `to_ns`; returns what was sent, in time order per source."""
         out = Emission()
         while self.now_ns + self._dt_ns <= to_ns and not self.finished:
             self._step(out)

@@ -109,8 +109,8 @@ class _GuardedWrites(AttributeService):
         stamped = ua.DataValue(
             Value=variant,
             StatusCode=_status(StatusCodes.Good),
-            SourceTimestamp=cast(ua.DateTime, to_datetime(self._now_ns())),
-            ServerTimestamp=cast(ua.DateTime, datetime.now(UTC)),
+            SourceTimestamp=cast("ua.DateTime", to_datetime(self._now_ns())),
+            ServerTimestamp=cast("ua.DateTime", datetime.now(UTC)),
         )
         status = await self._aspace.write_attribute_value(item.NodeId, AttributeIds.Value, stamped)
         return int(status.value)
@@ -173,8 +173,8 @@ class MachineServers:
             data = ua.DataValue(
                 Value=ua.Variant(value, kind),
                 StatusCode=self._good,
-                SourceTimestamp=cast(ua.DateTime, source_time),
-                ServerTimestamp=cast(ua.DateTime, server_time),
+                SourceTimestamp=cast("ua.DateTime", source_time),
+                ServerTimestamp=cast("ua.DateTime", server_time),
             )
             await space.write_attribute_value(node, AttributeIds.Value, data)
 
@@ -264,7 +264,10 @@ class MachineServers:
 
     async def _stop(self) -> None:
         async def stop(server: Server) -> None:
-            with contextlib.suppress(TimeoutError, Exception):
+            clock, server.iserver.time_task = server.iserver.time_task, None
+            if clock is not None:  # it would sleep for up to a second
+                clock.cancel()
+            with contextlib.suppress(Exception):
                 await asyncio.wait_for(server.stop(), _STOP_SECONDS)
 
         await asyncio.gather(*(stop(server) for server in self._servers))

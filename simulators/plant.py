@@ -1,7 +1,7 @@
 """Configuration of the virtual line: layout, machines, gauges, laboratory, deviations.
 
-Pydantic at the border; every number has a default, and a scenario overrides what it likes. Units are
-those of the shop floor and part of the name; the modules convert to SI.
+Pydantic at the border; every number has a default, and a scenario overrides what it likes. Units
+are those of the shop floor and part of the name; the modules convert to SI.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Seeded streams of randomness, one per effect.
 
-Every effect owns a generator keyed by (seed, name), stepped by tick, by position or by sample, never
-by what a setpoint does. Two runs with the same seed therefore meet the same disturbances, whatever
+Every effect owns a generator keyed by (seed, name), stepped by tick, position or sample, never by
+what a setpoint does. Two runs with the same seed therefore meet the same disturbances, whatever
 is written to the line.
 """
 
