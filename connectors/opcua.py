@@ -20,7 +20,7 @@ from asyncua.common.subscription import Subscription
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
-from asyncua.ua.uaerrors import UaError
+from asyncua.ua.uaerrors import BadMessageNotAvailable, UaError
 
 from connectors.intake import Counters, Intake, pauses
 from connectors.unit_names import mismatch
@@ -91,6 +91,7 @@ async def properties(session: UaSession, nodes: Sequence[ua.NodeId], name: str) 
         for _, node in part:
             step = ua.RelativePathElement(
                 ReferenceTypeId=ua.NodeId(ua.Int32(ObjectIds.HasProperty)),
+                IsInverse=cast("ua.Boolean", False),
                 IncludeSubtypes=cast("ua.Boolean", True),
                 TargetName=ua.QualifiedName(name, 0),
             )
@@ -189,6 +190,29 @@ class _Subscription(Subscription):
         await super().restore()
         if not self.forgotten.is_set():
             self.restored.set()
+
+    async def _republish_gaps(self, available: list[int]) -> bool:
+        """Fetch what was sent into the broken connection.
+
+        The inherited one asks for ever where a server answers with an empty message instead of
+        BadMessageNotAvailable, as asyncua's own server does.
+        """
+        if not isinstance(self.server, UaSession) or self.subscription_id is None:
+            return True
+        number = (self.last_sequence_number or 0) + 1
+        last = max(available, default=0)
+        while True:
+            try:
+                message = await self.server.republish(self.subscription_id, number)
+            except BadMessageNotAvailable:
+                message = None
+            if message is not None and message.NotificationData:
+                await self.publish_callback(
+                    ua.PublishResult(self.subscription_id, NotificationMessage=message)
+                )
+            elif number >= last:
+                return True
+            number += 1
 
     async def recreate(self) -> None:
         self._deleted = True

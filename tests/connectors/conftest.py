@@ -1,0 +1,3 @@
+from tests.servers import broker, machine, mosquitto
+
+__all__ = ["broker", "machine", "mosquitto"]
