@@ -1,0 +1,71 @@
+# All that there is to know: `make` lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+APT := $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
+FOREIGN := $(patsubst tests/foreign/package.json,$(VENV)/foreign.stamp,$(wildcard tests/foreign/package.json))
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench clean debian
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/run.stamp  ## coat 300 m on the virtual line, with the twin beside it
+	$(BIN)/twin demo --metres 300 --auto-accept
+
+test: debian $(FOREIGN) check  ## check, then all tests with coverage, against real servers
+	$(BIN)/python -m pytest -m "not bench" --cov --cov-report=term
+
+check: $(VENV)/test.stamp  ## style, types and import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/test.stamp debian  ## measurements, printed as ratios to a named reference
+	$(BIN)/python -m pytest -m bench -s
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache tests/foreign/node_modules
+
+# Debian keeps ensurepip in a package of its own; an interrupted start leaves no half environment.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'linetwin needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || command -v sudo >/dev/null; }; \
+	  then $(APT) update -q && $(APT) install -q -y python3-venv; \
+	  else echo 'Python here cannot make virtual environments; as root: apt-get install python3-venv'; exit 1; fi; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+
+# The back end comes from the constraints too, so that two machines build with the same.
+$(VENV)/run.stamp: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install -q -c constraints.txt hatchling
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/run.stamp
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[test]'
+	@touch $@
+
+$(VENV)/foreign.stamp: tests/foreign/package.json $(BIN)/python | debian
+	cd tests/foreign && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# A broker and a JavaScript run-time: the foreign peers that the tests talk to.
+debian:
+	@missing=; \
+	command -v mosquitto >/dev/null || missing="$$missing mosquitto"; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || command -v sudo >/dev/null; }; \
+	then $(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; \
+	else echo "the tests need$$missing; as root: apt-get install$$missing"; exit 1; fi
