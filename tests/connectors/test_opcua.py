@@ -217,7 +217,7 @@ MISMATCHES = [
     ("dimension", {"unit": "kg"}, {"unit": "m/min"}, "another dimension"),
     ("unit", {"unit": "m/s"}, {"unit": "m/min"}, "not the configured"),
     ("percent", {"unit": "%"}, {"unit": "dimensionless"}, "not the configured"),
-    ("unknown unit", {"unit": "furlongs²²"}, {"unit": "m/min"}, "not known"),
+    ("unknown unit", {"unit": "fnord"}, {"unit": "m/min"}, "not known"),
     (
         "range",
         {"unit": "m/min", "span": (0.0, 10.0), "writable": True},

@@ -14,7 +14,7 @@ from twin.clock import LineClock
 async def test_what_was_browsed_can_be_read(machine: Machine) -> None:
     machine.has("LineSpeed.Setpoint", 1.0, "m/min", (0.0, 30.0), writable=True)
     machine.has("Temperature", 20.0, "°C", (-10.0, 60.0))
-    machine.has("Count", 3).has("Odd", 1.0, "furlongs²²").has("Name", "coater 1")
+    machine.has("Count", 3).has("Odd", 1.0, "fnord").has("Name", "coater 1")
     await machine.start()
     text = tag_configuration(await browse(machine.url), "machine")
     tags = yaml.safe_load(text)["tags"]
