@@ -40,7 +40,7 @@ from twin.units import to_si
 UNCERTAIN: Final = 0x40000000
 BAD: Final = 0x80000000
 
-_STATUS: Final = {"good": 0, "uncertain": UNCERTAIN, "bad": BAD}
+_STATUS: Final = {"good": 0, "ok": 0, "uncertain": UNCERTAIN, "bad": BAD}
 _NOT_FINITE: Final = frozenset({"nan", "inf", "+inf", "-inf", "infinity", "-infinity"})
 _PER_UNIT: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _LATEST: Final = 1 << 63

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -77,6 +78,8 @@ async def _run(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
+    # asyncua warns at every start that the servers of a test line are open to all
+    logging.basicConfig(level=logging.ERROR)
     return asyncio.run(_run(_arguments(arguments)))
 
 

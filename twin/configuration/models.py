@@ -80,7 +80,7 @@ class MqttAddress(_Section):
     time: str = Field("time", description="path of the source time: ISO 8601, or a number")
     time_unit: Literal["iso", "s", "ms", "us", "ns"] = Field("iso")
     unit: str | None = Field(None, description="path of the unit; refused where it is another")
-    status: str | None = Field(None, description="path of good, uncertain or bad")
+    status: str | None = Field(None, description="path of good (or ok), uncertain or bad")
     roll: str | None = Field(None, description="path of the roll (laboratory)")
     metre: str | None = Field(None, description="path of the metre in the roll (laboratory)")
     batch: str | None = Field(None, description="path of the slurry batch (laboratory)")

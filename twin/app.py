@@ -1,0 +1,123 @@
+"""The composition root: the one place that knows core, connectors and surrogates."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+import structlog
+
+from connectors.mqtt import MqttSource
+from connectors.opcua import OpcUaSource
+from surrogates.onnx_model import OnnxSurrogate
+from twin.clock import Clock
+from twin.configuration import load
+from twin.configuration.models import LineConfiguration, MqttConnector
+from twin.core import Core
+from twin.historian import DuckDBHistorian
+from twin.ledger import Ledger
+from twin.ports import Sink
+from twin.service import Service
+from twin.store import Store
+
+MODELS = Path(__file__).parents[1] / "surrogates" / "models"
+
+
+def model_path(name: str, beside: Path) -> Path:
+    """Where a step's model is: a committed one by name, else a file beside the configuration."""
+    if name.endswith(".onnx"):
+        return beside / name
+    return MODELS / f"{name}.onnx"
+
+
+def read_line(path: Path) -> LineConfiguration:
+    """Read and check a configuration together with the models that it names.
+
+    Raises:
+        ConfigurationError: the file cannot be used; it holds every problem found.
+    """
+
+    def names(model: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        surrogate = OnnxSurrogate.load(model_path(model, path.parent))
+        return surrogate.inputs, surrogate.outputs
+
+    return load(path, names)
+
+
+def load_surrogates(line: LineConfiguration, beside: Path) -> dict[str, OnnxSurrogate]:
+    """The model of every step.
+
+    Raises:
+        ValueError: a model cannot be used.
+    """
+    return {
+        name: OnnxSurrogate.load(model_path(step.model, beside))
+        for name, step in line.steps.items()
+    }
+
+
+def build_service(
+    line: LineConfiguration,
+    surrogates: Mapping[str, OnnxSurrogate],
+    clock: Clock,
+    folder: Path,
+    auto_accept: str | None = None,
+) -> Service:
+    """A service on DuckDB and SQLite in `folder`, connected as the configuration says."""
+    folder.mkdir(parents=True, exist_ok=True)
+    core = Core(line, surrogates)
+    sources: list[OpcUaSource | MqttSource] = []
+    publisher: tuple[MqttSource, str] | None = None
+    for name, connector in line.connectors.items():
+        if isinstance(connector, MqttConnector):
+            source = MqttSource(name, line, clock)
+            sources.append(source)
+            if connector.publish is not None and publisher is None:
+                publisher = source, connector.publish
+        else:
+            sources.append(OpcUaSource(name, line, clock))
+    by_name = {source.name: source for source in sources}
+    sinks: dict[int, Sink] = {}
+    for step in line.steps.values():
+        for setpoint in step.setpoints.values():
+            sink = by_name[line.tags[setpoint.tag].connector]
+            if isinstance(sink, OpcUaSource):
+                sinks[core.tags.index(setpoint.tag)] = sink
+
+    async def publish(topic: str, payload: bytes) -> bool:
+        assert publisher is not None
+        source, prefix = publisher
+        return await source.publish(f"{prefix}/{topic}", payload, retain=True)
+
+    store = Store(DuckDBHistorian(folder / "historian.duckdb", core.tags))
+    return Service(
+        core,
+        surrogates,
+        sources,
+        sinks,
+        publish if publisher else None,
+        store,
+        Ledger(f"sqlite:///{folder / 'ledger.sqlite'}"),
+        clock,
+        auto_accept,
+    )
+
+
+def configure_logging(stream: TextIO | None = None) -> None:
+    """Log lines in structured form to `stream`, standard error by default."""
+    target = stream or sys.stderr
+    logging.basicConfig(stream=target, level=logging.ERROR, force=True)
+    # the connectors report each lost connection once, as a sentence
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.dev.ConsoleRenderer(colors=target.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(target),
+    )

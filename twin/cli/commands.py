@@ -1,0 +1,332 @@
+"""`twin`: demo, run, simulate, train, check, doctor, browse, export."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import os
+import signal
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from simulators.__main__ import main as simulate_main
+from simulators.scenario import ScenarioError
+from surrogates.training import DEFAULT_SAMPLES, DEFAULT_SEED, train_models
+from twin.app import build_service, configure_logging, load_surrogates, read_line
+from twin.cli.demo import DemoOptions, run_demo
+from twin.cli.doctor import Finding, examine
+from twin.cli.export import export_samples
+from twin.cli.view import number, view
+from twin.clock import LineClock
+from twin.configuration import ConfigurationError, bundled
+from twin.configuration.models import LineConfiguration
+from twin.ports import ConfigurationMismatch
+
+app = typer.Typer(
+    help="The digital twin of a battery pilot line.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console()
+err = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Config = Annotated[
+    Path | None, typer.Argument(help="Line configuration; the bundled virtual line without one.")
+]
+
+
+def main() -> None:
+    """Entry point: errors of people are sentences, not tracebacks."""
+    try:
+        app()
+    except* (ConfigurationError, ConfigurationMismatch, ScenarioError, ValueError, OSError) as group:
+        for error in _leaves(group):
+            problems = error.problems if isinstance(error, ConfigurationError) else [error]
+            for problem in problems:
+                err.print(str(problem), style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves
+
+
+def _scenario(name: str | None) -> Path:
+    if name is None:
+        return bundled("scenarios/nominal.yaml")
+    path = Path(name)
+    return path if path.suffix else bundled(f"scenarios/{name}.yaml")
+
+
+@app.command()
+def demo(
+    metres: Annotated[float, typer.Option(help="Web to coat, dry and calender, m.", min=5)] = 300.0,
+    auto_accept: Annotated[
+        bool, typer.Option("--auto-accept", help="Accept every recommendation.")
+    ] = False,
+    scenario: Annotated[
+        str | None, typer.Option(help="Scenario file, or the name of a bundled one.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the virtual line.", min=0)] = 1,
+    acceleration: Annotated[
+        float, typer.Option(help="How much faster than life the line runs.", min=1, max=200)
+    ] = 60.0,
+    data: Annotated[
+        Path | None, typer.Option(help="Keep historian, ledger and truth in this folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the virtual line and the twin that follows it, and say what the advice was worth."""
+    options = DemoOptions(metres, _scenario(scenario), seed, acceleration, auto_accept, data)
+    log = (data / "twin.log") if data else Path(os.devnull)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as stream:
+        configure_logging(stream)
+        console = err if as_json else out
+        summary = asyncio.run(run_demo(options, console, live=console.is_terminal and not as_json))
+    if summary is None:
+        raise typer.Exit(130)
+    if as_json:
+        typer.echo(json.dumps(_finite(summary)))
+    else:
+        _print_summary(summary)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    advice = summary["recommendations"]
+    table = Table(title="Predicted against measured", title_justify="left", pad_edge=False)
+    table.add_column("structure parameter")
+    table.add_column("mean absolute error", justify="right")
+    table.add_column("mean residual", justify="right")
+    table.add_column("unit")
+    for name, error in summary["mae"].items():
+        unit = summary["units"][name]
+        table.add_row(name, number(error), number(summary["residual_bias"][name]), unit)
+    out.print(table)
+    metres = summary["metres"]
+    for label, inside in (
+        ("with advice", summary["in_spec_metres"]),
+        ("without", summary["in_spec_metres_without_advice"]),
+    ):
+        share = 100 * inside / metres if metres else 0.0
+        out.print(f"{inside:7.1f} m of {metres:.1f} m in specification {label} ({share:.0f} %)")
+    out.print(
+        "recommendations: " + ", ".join(f"{count} {state}" for state, count in advice.items())
+    )
+    samples = summary["samples"]
+    out.print(
+        f"samples: {samples['received']:,} received, {samples['stored']:,} stored, rejected: "
+        + (", ".join(f"{n:,} {reason}" for reason, n in samples["rejected"].items()) or "none")
+    )
+
+
+@app.command()
+def run(
+    config: Config = None,
+    data: Annotated[Path | None, typer.Option(help="Instead of the configured folder.")] = None,
+    auto_accept: Annotated[
+        bool, typer.Option("--auto-accept", help="Accept every recommendation.")
+    ] = False,
+    acceleration: Annotated[
+        float, typer.Option(help="Of a virtual line whose clock runs faster.", min=1)
+    ] = 1.0,
+    epoch_ns: Annotated[
+        int, typer.Option(help="Moment at which line and wall clock agree, ns (UTC).")
+    ] = 0,
+    metres: Annotated[float, typer.Option(hidden=True)] = math.inf,
+) -> None:
+    """Run the twin beside a line until Ctrl-C."""
+    path = config or bundled("line.yaml")
+    line = read_line(path)
+    folder = data or line.store.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    live = out.is_terminal
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context((folder / "twin.log").open("a")) if live else sys.stderr
+        configure_logging(stream)
+        clock = LineClock(acceleration, epoch_ns)
+        asyncio.run(_run(line, path, clock, folder, auto_accept, live))
+
+
+async def _run(
+    line: LineConfiguration,
+    path: Path,
+    clock: LineClock,
+    folder: Path,
+    auto_accept: bool,
+    live: bool,
+) -> None:
+    service = build_service(
+        line,
+        load_surrogates(line, path.parent),
+        clock,
+        folder,
+        "auto-accept" if auto_accept else None,
+    )
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, service.stop)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(service.run())
+            if live:
+                with Live(console=out, auto_refresh=False) as display:
+                    while not running.done():
+                        display.update(view(service, line.name), refresh=True)
+                        await asyncio.wait({running}, timeout=0.5)
+    finally:
+        service.store.close()
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def simulate(context: typer.Context) -> None:
+    """Run the virtual line alone, for any OPC UA or MQTT client (see `twin simulate -- --help`)."""
+    raise typer.Exit(simulate_main(context.args))
+
+
+@app.command()
+def train(
+    steps: Annotated[list[str] | None, typer.Argument(help="Steps; all without one.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for models and cards.")] = Path("models"),
+    seed: Annotated[int, typer.Option(help="Of design, split and fit.")] = DEFAULT_SEED,
+    samples: Annotated[int, typer.Option(help="Designed samples per step.", min=64)] = (
+        DEFAULT_SAMPLES
+    ),
+    as_json: Json = False,
+) -> None:
+    """Train surrogates on designed samples of the physics and export them as ONNX with cards."""
+    names = steps or ["mixing", "coating", "drying", "calendering"]
+    output.mkdir(parents=True, exist_ok=True)
+    with Progress(
+        TextColumn("{task.description:<12}"), BarColumn(), TimeElapsedColumn(), console=err
+    ) as progress:
+        tasks = {name: progress.add_task(name, total=1.0) for name in names}
+
+        def report(step: str, share: float) -> None:
+            progress.update(tasks[step], completed=share)
+
+        cards = train_models(output, names, seed, samples, report)
+    if as_json:
+        typer.echo(json.dumps([card.model_dump(mode="json") for card in cards]))
+        return
+    table = Table(pad_edge=False)
+    for column in ("model", "output", "R2", "mean absolute error", "unit"):
+        table.add_column(column, justify="right" if column in ("R2", "mean absolute error") else "left")
+    for card in cards:
+        for quantity in card.outputs:
+            error = card.errors[quantity.name]
+            table.add_row(
+                card.name, quantity.name, f"{error.r2:.5f}", f"{error.mae:.3g}", quantity.unit
+            )
+    out.print(table)
+
+
+@app.command()
+def check(config: Config = None, as_json: Json = False) -> None:
+    """Validate a configuration: every problem with file, line and remedy."""
+    path = config or bundled("line.yaml")
+    try:
+        line = read_line(path)
+    except ConfigurationError as error:
+        if not as_json:
+            raise
+        problems = [
+            {"file": str(p.file), "line": p.line, "what": p.what, "remedy": p.remedy}
+            for p in error.problems
+        ]
+        typer.echo(json.dumps({"ok": False, "problems": problems}))
+        raise typer.Exit(2) from None
+    counts = {
+        "connectors": len(line.connectors),
+        "tags": len(line.tags),
+        "webs": len(line.webs),
+        "steps": len(line.steps),
+    }
+    if as_json:
+        typer.echo(json.dumps({"ok": True, "problems": [], **counts}))
+    else:
+        out.print(f"{path}: fine, " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+
+
+@app.command()
+def doctor(config: Config = None, as_json: Json = False) -> None:
+    """Try every connection and print what is wrong."""
+    configure_logging(sys.stderr)
+    path = config or bundled("line.yaml")
+    line = read_line(path)
+    with err.status("trying every connection …"):
+        findings = asyncio.run(examine(line))
+    if as_json:
+        typer.echo(json.dumps([_finding(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            mark, style = ("ok", "green") if finding.ok else ("no", "red")
+            out.print(f"[{style}]{mark}[/]  {finding.what:<14} ", end="")
+            out.print(finding.said, markup=False, highlight=False, soft_wrap=True)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _finding(finding: Finding) -> dict[str, object]:
+    return {"what": finding.what, "ok": finding.ok, "said": finding.said}
+
+
+@app.command()
+def browse(
+    url: Annotated[str, typer.Argument(help="Endpoint, e.g. opc.tcp://host:4840/machine.")],
+    connector: Annotated[str, typer.Option(help="Name of the connector in the configuration.")] = (
+        "machine"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Print a ready tag configuration of everything that an OPC UA server offers."""
+    from connectors.opcua_browse import browse as browse_server, tag_configuration
+
+    configure_logging(sys.stderr)
+    found = asyncio.run(browse_server(url))
+    if as_json:
+        typer.echo(json.dumps([variable.as_dict() for variable in found]))
+    else:
+        typer.echo(tag_configuration(found, connector))
+
+
+@app.command()
+def export(
+    output: Annotated[Path, typer.Argument(help="File to write: .parquet or .csv.")],
+    data: Annotated[Path, typer.Option(help="Folder of the stopped service.")] = Path("var"),
+    config: Annotated[Path | None, typer.Option(help="Line configuration.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Tags; all without one.")] = None,
+    start: Annotated[datetime | None, typer.Option(help="UTC.")] = None,
+    end: Annotated[datetime | None, typer.Option(help="UTC.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Export stored samples in their own units."""
+    line = read_line(config or bundled("line.yaml"))
+    began = time.monotonic()
+    rows = export_samples(line, data / "historian.duckdb", output, tag, start, end)
+    if as_json:
+        typer.echo(json.dumps({"file": str(output), "rows": rows}))
+    else:
+        out.print(f"{rows:,} samples in {output} after {time.monotonic() - began:.1f} s")

@@ -1,0 +1,249 @@
+"""`twin demo`: the virtual line and the twin that follows it, and what the advice was worth."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from simulators.runner import run_headless
+from simulators.scenario import Scenario, load_scenario
+from twin.app import build_service, load_surrogates, read_line
+from twin.cli.processes import broker, free_ports, virtual_line
+from twin.cli.view import view
+from twin.clock import LineClock
+from twin.configuration import bundled
+from twin.configuration.models import LineConfiguration
+from twin.samples import Floats
+from twin.service import Service
+
+START_DELAY = 4.0
+"""Wall seconds from the start of the demo until the web moves: the twin is connected by then."""
+DRAIN = 1.5
+"""Wall seconds that the twin listens after the line has ended."""
+TRUTH_UNITS = {"porosity": 100.0, "dry_porosity": 100.0, "residual_solvent": 100.0}
+"""The truth gives these as fractions, the line's configuration in percent."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the command line asks for."""
+
+    metres: float
+    scenario: Path
+    seed: int
+    acceleration: float
+    auto_accept: bool
+    data: Path | None
+    """Folder for historian, ledger and truth; None for a temporary one."""
+
+
+def accelerated(
+    line: LineConfiguration, acceleration: float, ports: Mapping[str, int]
+) -> LineConfiguration:
+    """The line on other ports, with tolerances that hold when its clock runs faster.
+
+    Delays of computer and network are wall time: a tenth of a second is six on a line at 60 x.
+    """
+    connectors: dict[str, Any] = {}
+    for name, connector in line.connectors.items():
+        if connector.kind == "mqtt":
+            connectors[name] = connector.model_copy(update={"port": ports["mqtt"]})
+        else:
+            url = f"opc.tcp://127.0.0.1:{ports[name]}/{connector.url.rpartition('/')[2]}"
+            connectors[name] = connector.model_copy(update={"url": url})
+    return line.model_copy(
+        update={
+            "connectors": connectors,
+            "lateness": max(line.lateness, 0.25 * acceleration),
+            "stale_after": max(line.stale_after, 2.0 * acceleration),
+            "clock_tolerance": max(line.clock_tolerance, 2 * START_DELAY * acceleration),
+            "oldest": max(line.oldest, 60.0 * acceleration),
+        }
+    )
+
+
+def in_specification(line: LineConfiguration, truth: Mapping[str, Floats]) -> tuple[float, float]:
+    """Metres that were calendered, and metres of them with all parameters inside their limits."""
+    made = np.isfinite(truth["calendered_thickness"])
+    inside = made.copy()
+    for step in line.steps.values():
+        for name, output in step.outputs.items():
+            if output.limits is not None and name in truth:
+                value = truth[name] * TRUTH_UNITS.get(name, 1.0)
+                inside &= (value >= output.limits[0]) & (value <= output.limits[1])
+    return float(made.sum()) * line.segment, float(inside.sum()) * line.segment
+
+
+def _without_advice(
+    line: LineConfiguration, scenario: Scenario, seed: int, metres: float
+) -> tuple[float, float]:
+    os.nice(10)
+    return in_specification(line, run_headless(scenario, seed, metres).segments)  # type: ignore[arg-type]  # numeric columns only are used
+
+
+def summarise(
+    service: Service,
+    options: DemoOptions,
+    scenario: Scenario,
+    truth: tuple[float, float],
+    baseline: tuple[float, float],
+) -> dict[str, Any]:
+    """The demo's summary, as `--json` prints it."""
+    status, core = service.status, service.core
+    judged = {
+        name: parameter for name, parameter in status.parameters.items() if parameter.count
+    }
+    states = status.states
+    rejected = dict(core.rejected)
+    if late := sum(core.tracker.late.values()):
+        rejected["late"] = late
+    return {
+        "metres": truth[0],
+        "in_spec_metres": truth[1],
+        "in_spec_metres_without_advice": baseline[1],
+        "mae": {name: parameter.mean_absolute_error for name, parameter in judged.items()},
+        "residual_bias": {name: parameter.bias for name, parameter in judged.items()},
+        "units": {name: parameter.unit for name, parameter in judged.items()},
+        "recommendations": {
+            state: states[state]
+            for state in ("proposed", "accepted", "written", "verified", "failed")
+        },
+        "samples": {
+            "received": core.received,
+            "stored": service.store.stored,
+            "rejected": rejected,
+        },
+        "seed": options.seed,
+        "scenario": scenario.name,
+    }
+
+
+async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[str, Any] | None:
+    """Run the demo to its end; None if it was interrupted.
+
+    Raises:
+        ConfigurationError, ScenarioError, RuntimeError: something that the demo needs is not there.
+    """
+    scenario = load_scenario(options.scenario)
+    path = bundled("line.yaml")
+    async with contextlib.AsyncExitStack() as stack:
+        folder = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        names = ("mixer", "coater", "calender", "mqtt")
+        ports = dict(zip(names, free_ports(len(names)), strict=True))
+        line = accelerated(read_line(path), options.acceleration, ports)
+        pool = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
+        broker_name = await stack.enter_async_context(broker(ports["mqtt"]))
+        epoch = time.time_ns() + int(START_DELAY * 1e9)
+        simulator = await stack.enter_async_context(
+            virtual_line(
+                [
+                    *("--scenario", str(options.scenario), "--seed", str(options.seed)),
+                    *("--acceleration", str(options.acceleration), "--epoch-ns", str(epoch)),
+                    *("--metres", str(options.metres), "--truth", str(folder / "truth")),
+                    *(word for name in names[:3] for word in (f"--{name}-port", str(ports[name]))),
+                    *("--mqtt-port", str(ports["mqtt"])),
+                ]
+            )
+        )
+        service = build_service(
+            line,
+            load_surrogates(line, path.parent),
+            LineClock(options.acceleration, epoch),
+            folder / "store",
+            "auto-accept" if options.auto_accept else None,
+        )
+        stack.callback(service.store.close)
+        loop = asyncio.get_running_loop()
+        baseline = loop.run_in_executor(
+            pool, _without_advice, line, scenario, options.seed, options.metres
+        )
+        title = (
+            f"{line.name}, scenario {scenario.name}, seed {options.seed}, "
+            f"{options.acceleration:g} x, {broker_name}"
+        )
+        interrupted = await _follow(service, simulator, options.metres, console, live, title)
+        if interrupted:
+            baseline.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in pool._processes.values():
+                process.terminate()
+            return None
+        table = pq.read_table(folder / "truth" / "segments.parquet")
+        truth = in_specification(
+            line, {name: table[name].to_numpy() for name in table.column_names}
+        )
+        with console.status("the same seed without advice …"):
+            return summarise(service, options, scenario, truth, await baseline)
+
+
+async def _follow(
+    service: Service,
+    simulator: asyncio.subprocess.Process,
+    metres: float,
+    console: Console,
+    live: bool,
+    title: str,
+) -> bool:
+    """Run the service until the line has ended; whether somebody interrupted it."""
+    interrupted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted.set)
+    running = asyncio.create_task(service.run())
+    ended = asyncio.create_task(simulator.wait())
+    stopped = asyncio.create_task(interrupted.wait())
+    try:
+        with _shown(service, metres, console, live, title) as refresh:
+            while not (ended.done() or stopped.done() or running.done()):
+                await asyncio.wait(
+                    {running, ended, stopped}, timeout=0.25, return_when="FIRST_COMPLETED"
+                )
+                refresh()
+            if ended.done():
+                await asyncio.wait({running, stopped}, timeout=DRAIN, return_when="FIRST_COMPLETED")
+                refresh()
+    finally:
+        service.stop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        stopped.cancel()
+        ended.cancel()
+        await running
+    return interrupted.is_set()
+
+
+@contextlib.contextmanager
+def _shown(
+    service: Service, metres: float, console: Console, live: bool, title: str
+) -> Iterator[Callable[[], object]]:
+    if live:
+        with Live(console=console, auto_refresh=False) as display:
+
+            def redraw() -> None:
+                display.update(view(service, title), refresh=True)
+
+            yield redraw
+        return
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f} m"),
+        TimeRemainingColumn(), console=console,
+    ) as progress:
+        task = progress.add_task("coating", total=metres)
+        yield lambda: progress.update(task, completed=min(service.status.metres, metres))
+

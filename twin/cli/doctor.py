@@ -1,0 +1,74 @@
+"""`twin doctor`: try every connection and say what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+from connectors.mqtt import MqttSource
+from connectors.opcua import OpcUaSource
+from twin.clock import LineClock
+from twin.configuration.models import LineConfiguration, OpcUaConnector
+from twin.ports import ConfigurationMismatch
+
+PATIENCE = 6.0
+"""Seconds that a connection and its first value may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a connection had to say."""
+
+    what: str
+    ok: bool
+    said: str
+
+
+async def examine(line: LineConfiguration) -> list[Finding]:
+    """Connect to every peer at once and wait for first values."""
+    clock = LineClock()
+    return list(
+        await asyncio.gather(
+            *(
+                _try(
+                    OpcUaSource(name, line, clock)
+                    if isinstance(connector, OpcUaConnector)
+                    else MqttSource(name, line, clock),
+                    sum(tag.connector == name for tag in line.tags.values()),
+                )
+                for name, connector in line.connectors.items()
+            )
+        )
+    )
+
+
+async def _try(source: OpcUaSource | MqttSource, tags: int) -> Finding:
+    seen: set[int] = set()
+
+    async def listen() -> None:
+        async for batch in source.batches():
+            seen.update(batch.tag.tolist())
+            if len(seen) == tags:
+                return
+
+    running = asyncio.create_task(source.run())
+    listening = asyncio.create_task(listen())
+    try:
+        await asyncio.wait({running, listening}, timeout=PATIENCE, return_when="FIRST_COMPLETED")
+        if running.done():
+            await running
+        state = source.state
+        if not state.connected:
+            return Finding(source.name, False, state.error or "no answer")
+        refused = "".join(f", {count} messages with {why}" for why, count in state.refused.items())
+        return Finding(
+            source.name, True, f"connected, {len(seen)} of {tags} tags heard so far{refused}"
+        )
+    except ConfigurationMismatch as mismatch:
+        return Finding(source.name, False, "; ".join(mismatch.problems))
+    finally:
+        for task in (running, listening):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConfigurationMismatch):
+                await task

@@ -1,0 +1,63 @@
+"""`twin export`: stored samples as Parquet or CSV, in the tags' own units."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+
+from twin.configuration.models import LineConfiguration
+from twin.historian import DuckDBHistorian
+from twin.units import to_si
+
+
+def _nanoseconds(moment: datetime | None, default: int) -> int:
+    return default if moment is None else int(moment.replace(tzinfo=UTC).timestamp() * 1e9)
+
+
+def export_samples(
+    line: LineConfiguration,
+    historian: Path,
+    output: Path,
+    names: list[str] | None,
+    start: datetime | None,
+    end: datetime | None,
+) -> int:
+    """Write samples with columns tag, time, value, unit, quality; how many.
+
+    Raises:
+        ValueError: no such store or tag, or a file type that is not written.
+    """
+    if output.suffix not in (".parquet", ".csv"):
+        raise ValueError(f"{output}: name a .parquet or .csv file")
+    if not historian.exists():
+        raise ValueError(f"{historian}: there is no store; give its folder with --data")
+    tags = line.tag_table()
+    unknown = [name for name in names or () if name not in tags]
+    if unknown:
+        raise ValueError(f"no tag {unknown[0]}; `twin check` says how many there are")
+    indices = [tags.index(name) for name in names] if names else list(range(len(tags)))
+    with DuckDBHistorian(historian, tags) as store:
+        samples = store.read(indices, _nanoseconds(start, 0), _nanoseconds(end, 2**62))
+    conversions = np.array([to_si(tag.unit) for tag in tags])
+    scale, offset = conversions[samples.tag].T
+    table = pa.table(
+        {
+            "tag": pa.DictionaryArray.from_arrays(
+                pa.array(samples.tag), pa.array([tag.name for tag in tags])
+            ).cast(pa.string()),
+            "time": pa.array(samples.time, pa.timestamp("ns", "UTC")),
+            "value": (samples.value - offset) / scale,
+            "unit": pa.array(np.array([tag.unit for tag in tags])[samples.tag]),
+            "quality": samples.quality,
+        }
+    )
+    if output.suffix == ".csv":
+        pc.write_csv(table, output)
+    else:
+        pq.write_table(table, output, compression="zstd")
+    return len(samples)

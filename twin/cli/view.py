@@ -1,0 +1,93 @@
+"""The live terminal view: per step predicted, measured, residual, mode, advice."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from twin.service import Service
+from twin.status import ParameterStatus
+
+
+def number(value: float) -> str:
+    """Four significant digits, a dash where there is no value."""
+    return f"{value:.4g}" if math.isfinite(value) else "–"
+
+
+def _measured(parameter: ParameterStatus) -> Text:
+    outside = parameter.limits is not None and not (
+        parameter.limits[0] <= parameter.measured <= parameter.limits[1]
+    )
+    return Text(
+        number(parameter.measured),
+        "bold red" if outside and math.isfinite(parameter.measured) else "",
+    )
+
+
+def view(service: Service, title: str) -> RenderableType:
+    """What the line and the twin are doing now."""
+    core, status = service.core, service.status
+    table = Table(title=title, title_justify="left", expand=False, pad_edge=False)
+    table.add_column("step")
+    table.add_column("mode")
+    table.add_column("structure parameter")
+    for name in ("predicted", "measured", "residual", "target"):
+        table.add_column(name, justify="right")
+    table.add_column("unit")
+    for step_name, step in core.line.steps.items():
+        mode = core.trust.mode(step_name)
+        first = True
+        for output in step.outputs:
+            parameter = status.parameters[f"{step_name}.{output}"]
+            target = "" if parameter.target is None else number(parameter.target)
+            table.add_row(
+                step_name if first else "",
+                Text(mode, "green" if mode in ("advisory", "twin") else "dim") if first else "",
+                output.replace("_", " "),
+                number(parameter.predicted),
+                _measured(parameter),
+                number(parameter.residual),
+                target,
+                parameter.unit.replace("dimensionless", ""),
+            )
+            first = False
+        table.add_section()
+    return Group(table, *_lines(service))
+
+
+def _lines(service: Service) -> list[Text]:
+    core, status = service.core, service.status
+    lines = []
+    for recommendation in status.recommendations.values():
+        changes = ", ".join(
+            f"{tag.name} {tag.from_si(change.before):.4g} → {tag.from_si(change.after):.4g} {tag.unit}"
+            for change in recommendation.changes
+            for tag in (core.tags[change.tag],)
+        )
+        style = {"verified": "green", "failed": "bold red", "proposed": "yellow"}
+        lines.append(
+            Text.assemble(
+                (f"{recommendation.state:<11}", style.get(recommendation.state, "dim")),
+                f"{changes}\n            ",
+                (recommendation.note or recommendation.reason, "dim"),
+            )
+        )
+    for step in core.line.steps:
+        reason = core.trust.reason(step)
+        if reason:
+            lines.append(Text(f"{step} kept in shadow: {reason}", "yellow"))
+    for source in service.sources:
+        state = source.state
+        if not state.connected:
+            lines.append(Text(f"{state.name}: {state.error or 'connecting'}", "bold red"))
+    lines.append(
+        Text(
+            f"{status.metres:.1f} m coated   {core.received:,} samples received   "
+            f"{service.store.stored:,} stored   {sum(core.rejected.values()):,} rejected",
+            "dim",
+        )
+    )
+    return lines

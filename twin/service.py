@@ -1,0 +1,248 @@
+"""The service: the async shell that feeds the core and carries out what it returns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import orjson
+import structlog
+
+from twin.clock import Clock
+from twin.comparison import Comparison
+from twin.configuration.models import Mode
+from twin.core import Core, CoreEvent
+from twin.ledger import Ledger
+from twin.ports import Event, Sink, Source, Surrogate, Write, WriteOutcome
+from twin.recommendation import Change, Recommendation
+from twin.samples import SampleBatch
+from twin.status import LineStatus
+from twin.store import Store
+from twin.tracking import BatchReleased, Milestone
+from twin.trust import ModeChange
+from twin.units import to_si
+
+log = structlog.get_logger()
+Publish = Callable[[str, bytes], Awaitable[bool]]
+
+
+class Connector(Source, Protocol):
+    """A source with a name."""
+
+    name: str
+
+
+class Service:
+    """Runs until `stop`: connectors, store and core, each supervised, none waiting for another.
+
+    Args:
+        core: the line's core.
+        surrogates: the model of every step.
+        sources: the connectors.
+        sinks: which of them writes a tag, by tag index.
+        publish: publishes a payload under a topic, retained; None where nobody listens.
+        store: historian on its thread.
+        ledger: recommendations, decisions and material.
+        clock: line time.
+        auto_accept: accept every recommendation in the name of this person.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        surrogates: Mapping[str, Surrogate],
+        sources: Sequence[Connector],
+        sinks: Mapping[int, Sink],
+        publish: Publish | None,
+        store: Store,
+        ledger: Ledger,
+        clock: Clock,
+        auto_accept: str | None = None,
+    ) -> None:
+        self.core = core
+        self.sources = sources
+        self.store = store
+        self.status = LineStatus(core.line)
+        self.clock = clock
+        self._outputs = {step: surrogate.outputs for step, surrogate in surrogates.items()}
+        self._sinks = sinks
+        self._publish = publish
+        self._ledger = ledger
+        self._auto_accept = auto_accept
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stop = asyncio.Event()
+        self._derived = {
+            f"{step}.{output}": tuple(
+                core.tags.index(f"{step}.{output}.{kind}")
+                for kind in ("predicted", "measured", "residual")
+            )
+            for step, config in core.line.steps.items()
+            for output in config.outputs
+        }
+        self._units = {
+            f"{step}.{output}": (*to_si(config.unit), config.unit)
+            for step, configuration in core.line.steps.items()
+            for output, config in configuration.outputs.items()
+        }
+        self._topic = "linetwin"
+        self._outbox: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(1000)
+
+    def stop(self) -> None:
+        """Ask the service to end."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Run until stopped.
+
+        Raises:
+            ExceptionGroup: a connector found that its peer contradicts the configuration, or a task
+                failed in a way that it must not.
+        """
+        store = asyncio.create_task(self.store.run(), name="store")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                workers = [
+                    tasks.create_task(worker, name=name)
+                    for source in self.sources
+                    for worker, name in (
+                        (source.run(), f"{source.name} connection"),
+                        (self._follow(source), f"{source.name} samples"),
+                    )
+                ]
+                if self._publish is not None:
+                    workers.append(tasks.create_task(self._send(self._publish), name="publisher"))
+                await self._stop.wait()
+                for worker in workers:
+                    worker.cancel()
+        finally:
+            self._tasks = None
+            store.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await store
+
+    async def _follow(self, source: Source) -> None:
+        async for batch in source.batches():
+            self.feed(batch)
+
+    def feed(self, batch: SampleBatch) -> None:
+        """Take a batch as if a connector had delivered it."""
+        events = self.core.feed(batch, self.clock.now())
+        kept = self.core.kept
+        self.store.put(kept)
+        self._carry_out(events)
+
+    def accept(self, identity: str, by: str) -> None:
+        """A person accepts a recommendation: it is checked once more, written and read back.
+
+        Raises:
+            KeyError: there is no such open recommendation.
+        """
+        self._carry_out(self.core.decide(identity, True, by, self.clock.now()))
+
+    def reject(self, identity: str, by: str, reason: str) -> None:
+        """A person rejects a recommendation.
+
+        Raises:
+            KeyError: there is no such open recommendation.
+        """
+        self._carry_out(self.core.decide(identity, False, by, self.clock.now(), reason))
+
+    def set_mode(self, step: str, mode: Mode, by: str) -> None:
+        """A person sets what a step may do."""
+        self._carry_out(self.core.set_mode(step, mode, by, self.clock.now()))
+
+    def _carry_out(self, events: Sequence[CoreEvent]) -> None:
+        stored: list[Event] = []
+        for event in events:
+            self.status.follow(event, self._outputs)
+            match event:
+                case Comparison():
+                    self.store.put(self._as_samples(event))
+                case Recommendation():
+                    self._announce(event)
+                    self._act(event)
+                    self._note(lambda ledger, event=event: ledger.recommend(self.document(event)))
+                case ModeChange():
+                    stored.append(Event(event.time, "mode", event.step, event.reason))
+                    log.info("mode", step=event.step, mode=event.mode, reason=event.reason)
+                case Milestone():
+                    text = f"{event.number} at {event.position:.2f} m"
+                    stored.append(Event(event.time, event.kind, event.web, text))
+                case BatchReleased():
+                    stored.append(
+                        Event(event.time, "batch released", event.batches, str(event.number))
+                    )
+                case _:
+                    pass
+        if stored:
+            self.store.put(SampleBatch.of([], [], []), stored)
+
+    def _act(self, event: Recommendation) -> None:
+        if event.state == "proposed" and self._auto_accept is not None:
+            self.accept(event.id, self._auto_accept)
+        elif event.state == "accepted" and self._tasks is not None:
+            self._tasks.create_task(self._write(event), name=f"write {event.id}")
+        elif event.state in ("failed", "expired"):
+            log.warning("recommendation", id=event.id, state=event.state, note=event.note)
+
+    async def _write(self, recommendation: Recommendation) -> None:
+        outcomes: list[WriteOutcome] = []
+        for change in recommendation.changes:
+            outcome = await self._write_one(change, change.after)
+            outcomes.append(outcome)
+            if outcome.status != "applied":
+                break
+        if outcomes[-1].status != "applied":
+            # never leave a machine with half a set
+            for change in recommendation.changes[: len(outcomes) - 1]:
+                await self._write_one(change, change.before)
+        self._carry_out(self.core.wrote(recommendation.id, outcomes, self.clock.now()))
+
+    async def _write_one(self, change: Change, value: float) -> WriteOutcome:
+        write = Write(change.tag, value)
+        sink = self._sinks.get(change.tag)
+        if sink is None:
+            return WriteOutcome(write, "denied", float("nan"), "its connector cannot write")
+        return await sink.write(write)
+
+    def _as_samples(self, comparison: Comparison) -> SampleBatch:
+        tags = self._derived[f"{comparison.step}.{comparison.output}"]
+        count = len(comparison.segments)
+        values = np.concatenate([comparison.predicted, comparison.measured, comparison.residual])
+        finite = np.isfinite(values)
+        return SampleBatch(
+            np.repeat(np.array(tags, np.int32), count),
+            np.tile(comparison.time, 3),
+            values,
+            np.zeros(3 * count, np.uint32),
+        ).where(finite)
+
+    def document(self, recommendation: Recommendation) -> dict[str, object]:
+        """A recommendation as it is published, in customary units."""
+        return recommendation.document(self.core.tags, self._units)
+
+    def _announce(self, recommendation: Recommendation) -> None:
+        payload = orjson.dumps(self.document(recommendation))
+        if self._outbox.full():
+            # retained topics: only the newest state per web matters
+            self._outbox.get_nowait()
+        self._outbox.put_nowait((f"recommendations/{recommendation.web}", payload))
+
+    async def _send(self, publish: Publish) -> None:
+        while True:
+            topic, payload = await self._outbox.get()
+            await publish(topic, payload)
+
+    def _note(self, entry: Callable[[Ledger], None]) -> None:
+        if self._tasks is not None:
+            self._tasks.create_task(self._enter(entry), name="ledger")
+
+    async def _enter(self, entry: Callable[[Ledger], None]) -> None:
+        try:
+            await self.store.call(lambda: entry(self._ledger))
+        except Exception as error:  # a database may fail in any way; advice goes on
+            log.error("ledger", problem=str(error))
