@@ -6,6 +6,7 @@ on how the stream was cut into batches.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +22,7 @@ from twin.ports import Surrogate, WriteOutcome
 from twin.prediction import BatchPrediction, Prediction, Predictor, input_columns
 from twin.recommendation import Recommendation
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
-from twin.tracking import BatchReleased, Milestone, Passage, Tracked, Tracker
+from twin.tracking import MEMORY, BatchReleased, Milestone, Passage, Tracked, Tracker
 from twin.trust import ModeChange, Trust
 
 CoreEvent = (
@@ -33,6 +34,8 @@ CoreEvent = (
     | Milestone
     | BatchReleased
 )
+STRETCH = 600 * NANOSECONDS
+"""Line time that is followed at once, so that memory stays bounded however long a batch is, ns."""
 DOUBTFUL = 3
 """Segments in a row that raise a doubt, or take it back."""
 
@@ -80,6 +83,8 @@ class Core:
             self.trust,
         )
         self._guard = Guard(line, self.tags, self.trust)
+        self._waiting: list[tuple[int, int, OfflineMeasurement]] = []
+        self._numbers = 0
         self._rows: dict[tuple[str, str], tuple[int, int]] = {}
         self.open: dict[str, Recommendation] = {}
         """Recommendations that are proposed, accepted or being written, by web."""
@@ -121,20 +126,53 @@ class Core:
         self.rejected.update(judged.rejected)
         self.kept = judged.kept
         usable = judged.usable
-        newer = usable.time >= self.latest_time[usable.tag]
-        self.latest[usable.tag[newer]] = usable.value[newer]
-        self.latest_time[usable.tag[newer]] = usable.time[newer]
-        tracked = self.tracker.feed(usable)
+        self._note(usable)
+        self.tracker.add(usable)
+        events: list[CoreEvent] = []
+        for measurement in batch.offline:
+            known = max(measurement.known or now, measurement.sampled)
+            heapq.heappush(self._waiting, (known, self._numbers, measurement))
+            self._numbers += 1
+        while self.tracker.frontier < self.tracker.horizon:
+            events += self._advance()
+        if not len(batch):
+            events += self.expire(now)
+        return events
+
+    def _note(self, usable: SampleBatch) -> None:
+        """Keep the last value of every tag, by source time."""
+        if (usable.time[1:] < usable.time[:-1]).any():
+            order = np.argsort(usable.time, kind="stable")
+            tag, time, value = usable.tag[order], usable.time[order], usable.value[order]
+        else:
+            tag, time, value = usable.tag, usable.time, usable.value
+        newer = time >= self.latest_time[tag]
+        if not newer.all():
+            tag, time, value = tag[newer], time[newer], value[newer]
+        self.latest[tag] = value
+        self.latest_time[tag] = time
+
+    def _advance(self) -> list[CoreEvent]:
+        """Follow the line up to the horizon, a laboratory value, or as far as memory allows."""
+        until = self.tracker.horizon
+        if until - self.tracker.frontier > STRETCH:
+            oldest = self.tracker.oldest
+            start = until if oldest is None else max(oldest, self.tracker.frontier)
+            until = min(until, max(start, until - MEMORY) + STRETCH)
+        if self._waiting:
+            until = min(until, max(self._waiting[0][0], self.tracker.frontier + 1))
+        tracked = self.tracker.advance(until)
         events: list[CoreEvent] = [*tracked.milestones]
         for released in tracked.released:
             events.append(released)
             for name, step in self.line.steps.items():
                 if step.runs_on == released.batches:
                     events.append(self.predictor.predict_batch(name, released))
-        for measurement in tracked.offline:
-            events += self._offline(measurement)
         events += self._follow(tracked)
-        events += self._expire(now)
+        while self._waiting and self._waiting[0][0] <= until:
+            known, _, measurement = heapq.heappop(self._waiting)
+            events += self._offline(measurement, max(known, until))
+        events += self.expire(until)
         return events
 
     def _follow(self, tracked: Tracked) -> list[CoreEvent]:
@@ -148,30 +186,40 @@ class Core:
         doubts: list[tuple[int, str, str, str]] = []
         decisions: list[tuple[int, str]] = []
         for name, step in self.line.steps.items():
+            left = None
             if step.runs_on in self.line.webs:
                 left = passages.get(self.predictor.last_column[name])
-                if left is not None:
-                    prediction = self.predictor.predict(name, left)
-                    events.append(prediction)
-                    doubts += self._judge_domain(prediction)
+            # what a stretch of samples holds is learned first, then looked up by time: so nothing
+            # depends on how long the stretch is
+            said = None if left is None else self.predictor.ask(name, left)
+            found: list[tuple[str, str, Passage | None]] = []
             for output in step.outputs:
                 column = f"{name}.{output}.measured"
                 read = passages.get(column)
                 if read is None:
                     continue
-                found = [self._comparator.compare(name, output, read)]
+                found.append((name, output, self._comparator.learn(name, output, read)))
                 found += [
-                    self._comparator.calculate(*calculated, read)
+                    (*calculated, self._comparator.calculate(*calculated, read))
                     for calculated in self._comparator.calculated_on(column)
                 ]
-                events += [comparison for comparison in found if comparison is not None]
                 if f"{name}.{output}" in self._advisor.goals(step.runs_on):
                     doubts += self._judge_gauge(name, output, read)
                     decisions += [(time, step.runs_on) for time in read.time.tolist()]
+            if said is not None:
+                prediction = self.predictor.correct(said)
+                events.append(prediction)
+                doubts += self._judge_domain(prediction)
+            events += [
+                self._comparator.compare(of, output, learned)
+                for of, output, learned in found
+                if learned is not None
+            ]
         doubts.sort()
         for time, web in sorted(decisions):
             while doubts and doubts[0][0] <= time:
                 events += self._raise(doubts.pop(0))
+            events += self.expire(time)
             events += self._decide(web, time)
         for doubt in doubts:
             events += self._raise(doubt)
@@ -229,6 +277,8 @@ class Core:
         """
         standing = self._standing(identity)
         del self.open[standing.web]
+        # the next advice rests on a moment at which the new setpoints are in the stream
+        self._last_decision[standing.web] = max(self._last_decision[standing.web], now)
         wrong = [outcome for outcome in outcomes if outcome.status != "applied"]
         if not wrong:
             written = standing.become("written")
@@ -252,7 +302,11 @@ class Core:
                 return recommendation
         raise KeyError(identity)
 
-    def _expire(self, now: int) -> list[CoreEvent]:
+    def expire(self, now: int) -> list[CoreEvent]:
+        """Close the recommendations that nobody decided on in time (ns).
+
+        Event time does it as the line goes on; a batch without samples does it by its arrival.
+        """
         events: list[CoreEvent] = []
         for web, standing in list(self.open.items()):
             if standing.state == "proposed" and now - standing.time > self._stale:
@@ -287,20 +341,25 @@ class Core:
         self._rows[step, kind] = count, last
         return found
 
-    def _offline(self, measurement: OfflineMeasurement) -> list[CoreEvent]:
+    def _offline(self, measurement: OfflineMeasurement, time: int) -> list[CoreEvent]:
         target = self._laboratory.get(measurement.tag)
         if target is None:
             self.rejected["laboratory value of nothing"] += 1
             return []
         step, name, learns = target
-        time = max(self.tracker.frontier, measurement.sampled)
         if measurement.batch is not None:
-            self.predictor.revise_batch(step, name, measurement.batch, measurement.value, time)
-            for output, change in self.predictor.shifts(
-                step, name, measurement.batch, time
-            ).items():
-                if output in self.estimators:
-                    self.estimators[output].shift(time, -change)
+            changes = self.predictor.revise_batch(
+                step, name, measurement.batch, measurement.value, time
+            )
+            kind = self.line.steps[step].runs_on
+            for output, (_, before, after) in changes.items():
+                learned = self._comparator.last.get(output)
+                if learned is None or output not in self.estimators:
+                    continue
+                # only a bias that was learned on this batch holds the error of its old value
+                of = self.tracker.batch_at(kind, np.array([learned]), np.array([time]))
+                if int(of[0]) == measurement.batch:
+                    self.estimators[output].shift(time, before, after)
             return []
         segment = None
         if measurement.roll is not None and measurement.metre is not None:

@@ -123,6 +123,7 @@ class Service:
             store.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await store
+            await self.store.call(self._ledger.close)
 
     async def _follow(self, source: Source) -> None:
         async for batch in source.batches():
@@ -165,14 +166,25 @@ class Service:
                 case Recommendation():
                     self._announce(event)
                     self._act(event)
-                    self._note(lambda ledger, event=event: ledger.recommend(self.document(event)))
+                    self._note(self._ledger.recommend, self.document(event))
                 case ModeChange():
+                    self._note(
+                        self._ledger.change_mode,
+                        event.time,
+                        event.step,
+                        event.mode,
+                        event.reason,
+                    )
                     stored.append(Event(event.time, "mode", event.step, event.reason))
                     log.info("mode", step=event.step, mode=event.mode, reason=event.reason)
                 case Milestone():
+                    self._note(_remember, self._ledger, event)
                     text = f"{event.number} at {event.position:.2f} m"
                     stored.append(Event(event.time, event.kind, event.web, text))
                 case BatchReleased():
+                    self._note(
+                        self._ledger.release_batch, event.batches, event.number, event.time, {}
+                    )
                     stored.append(
                         Event(event.time, "batch released", event.batches, str(event.number))
                     )
@@ -237,12 +249,24 @@ class Service:
             topic, payload = await self._outbox.get()
             await publish(topic, payload)
 
-    def _note(self, entry: Callable[[Ledger], None]) -> None:
+    def _note(self, entry: Callable[..., None], *arguments: object) -> None:
         if self._tasks is not None:
-            self._tasks.create_task(self._enter(entry), name="ledger")
+            self._tasks.create_task(self._enter(entry, *arguments), name="ledger")
 
-    async def _enter(self, entry: Callable[[Ledger], None]) -> None:
+    async def _enter(self, entry: Callable[..., None], *arguments: object) -> None:
         try:
-            await self.store.call(lambda: entry(self._ledger))
+            await self.store.call(lambda: entry(*arguments))
         except Exception as error:  # a database may fail in any way; advice goes on
             log.error("ledger", problem=str(error))
+
+
+def _remember(ledger: Ledger, event: Milestone) -> None:
+    match event.kind:
+        case "roll started":
+            ledger.begin_roll(event.web, event.number, event.position, event.time)
+        case "roll wound":
+            ledger.wind_roll(event.web, event.number, event.position, event.time)
+        case "splice":
+            ledger.splice(event.time, event.web, event.position)
+        case _:
+            pass

@@ -1,4 +1,4 @@
-"""The store's thread: whatever the historian or the ledger takes, the line is never kept waiting."""
+"""The store's thread: however long historian and ledger take, the line is never kept waiting."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ log = structlog.get_logger()
 class Store:
     """Hands batches to the historian on a thread of its own.
 
-    The queue is bounded by `capacity` samples: when the historian cannot keep up or fails, the oldest
-    batches are dropped and counted.
+    The queue is bounded by `capacity` samples: when the historian cannot keep up or fails, the
+    oldest batches are dropped and counted.
 
     Args:
         historian: the time-series store; all its methods run on the store's thread.

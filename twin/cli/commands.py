@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from connectors.opcua_browse import browse as browse_server
+from connectors.opcua_browse import tag_configuration
 from simulators.__main__ import main as simulate_main
 from simulators.scenario import ScenarioError
 from surrogates.training import DEFAULT_SAMPLES, DEFAULT_SEED, train_models
@@ -42,6 +45,9 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
+MISTAKES = (ConfigurationError, ConfigurationMismatch, ScenarioError, ValueError, OSError)
+"""What people and peers do wrong: told as sentences, without a traceback."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Config = Annotated[
     Path | None, typer.Argument(help="Line configuration; the bundled virtual line without one.")
@@ -52,7 +58,13 @@ def main() -> None:
     """Entry point: errors of people are sentences, not tracebacks."""
     try:
         app()
-    except* (ConfigurationError, ConfigurationMismatch, ScenarioError, ValueError, OSError) as group:
+    except* (
+        ConfigurationError,
+        ConfigurationMismatch,
+        ScenarioError,
+        ValueError,
+        OSError,
+    ) as group:
         for error in _leaves(group):
             problems = error.problems if isinstance(error, ConfigurationError) else [error]
             for problem in problems:
@@ -155,7 +167,6 @@ def run(
     epoch_ns: Annotated[
         int, typer.Option(help="Moment at which line and wall clock agree, ns (UTC).")
     ] = 0,
-    metres: Annotated[float, typer.Option(hidden=True)] = math.inf,
 ) -> None:
     """Run the twin beside a line until Ctrl-C."""
     path = config or bundled("line.yaml")
@@ -233,7 +244,9 @@ def train(
         return
     table = Table(pad_edge=False)
     for column in ("model", "output", "R2", "mean absolute error", "unit"):
-        table.add_column(column, justify="right" if column in ("R2", "mean absolute error") else "left")
+        table.add_column(
+            column, justify="right" if column in ("R2", "mean absolute error") else "left"
+        )
     for card in cards:
         for quantity in card.outputs:
             error = card.errors[quantity.name]
@@ -302,12 +315,11 @@ def browse(
     as_json: Json = False,
 ) -> None:
     """Print a ready tag configuration of everything that an OPC UA server offers."""
-    from connectors.opcua_browse import browse as browse_server, tag_configuration
 
     configure_logging(sys.stderr)
     found = asyncio.run(browse_server(url))
     if as_json:
-        typer.echo(json.dumps([variable.as_dict() for variable in found]))
+        typer.echo(json.dumps([asdict(variable) for variable in found]))
     else:
         typer.echo(tag_configuration(found, connector))
 

@@ -106,9 +106,7 @@ def summarise(
 ) -> dict[str, Any]:
     """The demo's summary, as `--json` prints it."""
     status, core = service.status, service.core
-    judged = {
-        name: parameter for name, parameter in status.parameters.items() if parameter.count
-    }
+    judged = {name: parameter for name, parameter in status.parameters.items() if parameter.count}
     states = status.states
     rejected = dict(core.rejected)
     if late := sum(core.tracker.late.values()):
@@ -241,9 +239,11 @@ def _shown(
             yield redraw
         return
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f} m"),
-        TimeRemainingColumn(), console=console,
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} m"),
+        TimeRemainingColumn(),
+        console=console,
     ) as progress:
         task = progress.add_task("coating", total=metres)
         yield lambda: progress.update(task, completed=min(service.status.metres, metres))
-

@@ -63,7 +63,8 @@ def _lines(service: Service) -> list[Text]:
     lines = []
     for recommendation in status.recommendations.values():
         changes = ", ".join(
-            f"{tag.name} {tag.from_si(change.before):.4g} → {tag.from_si(change.after):.4g} {tag.unit}"
+            f"{tag.name} {number(tag.from_si(change.before))} → "
+            f"{number(tag.from_si(change.after))} {tag.unit}"
             for change in recommendation.changes
             for tag in (core.tags[change.tag],)
         )
