@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from simulators.line import Emission, VirtualLine
-from simulators.scenario import load_scenario
+from simulators.scenario import Scenario, load_scenario
 from surrogates.onnx_model import OnnxSurrogate
 from twin.comparison import Comparison
 from twin.configuration.models import LineConfiguration, MqttAddress, OpcUaAddress
@@ -33,7 +33,11 @@ def make_core(line: LineConfiguration) -> Core:
     """A core with the committed models."""
     folder = ROOT / "surrogates" / "models"
     return Core(
-        line, {name: OnnxSurrogate.load(folder / f"{step.model}.onnx") for name, step in line.steps.items()}
+        line,
+        {
+            name: OnnxSurrogate.load(folder / f"{step.model}.onnx")
+            for name, step in line.steps.items()
+        },
     )
 
 
@@ -42,14 +46,15 @@ class LineInProcess:
 
     def __init__(
         self,
-        scenario: str,
+        scenario: str | Scenario,
         seed: int = 1,
         metres: float | None = None,
         line: LineConfiguration | None = None,
         accept: bool = True,
     ) -> None:
-        path = ROOT / "config" / "scenarios" / f"{scenario}.yaml"
-        self.line = VirtualLine(load_scenario(path), seed, EPOCH, metres)
+        if isinstance(scenario, str):
+            scenario = load_scenario(ROOT / "config" / "scenarios" / f"{scenario}.yaml")
+        self.line = VirtualLine(scenario, seed, EPOCH, metres)
         self.configuration = line or line_configuration()
         self.core = make_core(self.configuration)
         self.accept = accept
@@ -69,7 +74,9 @@ class LineInProcess:
     def batch(self, sent: Emission) -> SampleBatch:
         """What the line sent, as connectors would deliver it."""
         rows = [
-            (self._nodes[v.name], v.time_ns, v.value) for v in sent.variables if v.name in self._nodes
+            (self._nodes[v.name], v.time_ns, v.value)
+            for v in sent.variables
+            if v.name in self._nodes
         ]
         rows += [
             (self._topics[f"virtual-line/gauges/{r.topic}", None], r.time_ns, r.value)
@@ -90,6 +97,7 @@ class LineInProcess:
                         result.roll,
                         result.metre,
                         result.batch,
+                        result.published_ns,
                     )
                 )
         plain = SampleBatch.of(
@@ -131,13 +139,9 @@ class LineInProcess:
             tag = self.core.tags[change.tag]
             assert names[change.tag] == tag.name
             self.line.write_setpoint(nodes[change.tag], tag.from_si(change.after))
-            outcomes.append(
-                WriteOutcome(Write(change.tag, change.after), "applied", change.after)
-            )
+            outcomes.append(WriteOutcome(Write(change.tag, change.after), "applied", change.after))
         return outcomes
 
     def recommendations(self, state: str) -> list[Recommendation]:
         """Recommendations that reached a state."""
         return [e for e in self.events if isinstance(e, Recommendation) and e.state == state]
-
-

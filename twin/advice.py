@@ -12,7 +12,7 @@ from scipy.optimize import lsq_linear
 from twin.configuration.models import LineConfiguration, SetpointConfiguration
 from twin.estimation import BiasEstimator
 from twin.ports import Surrogate
-from twin.prediction import Predictor
+from twin.prediction import TRANSIENT, Predictor
 from twin.recommendation import Change, Effect, Recommendation
 from twin.samples import Floats
 from twin.tags import TagTable
@@ -21,8 +21,10 @@ from twin.trust import Trust
 from twin.units import to_si
 
 ITERATIONS = 3
-TRANSIENT = 0.03
-"""Relative difference between a machine value now and over the last segment: still settling."""
+SIGNIFICANT = 3.0
+"""Misses of the target within this many sigma of the bias are noise, not worth a move."""
+WORTH = 0.2
+"""Misses within this share of the specification's half width are not worth a move either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,11 @@ class Advisor:
         """Structure parameters with a target on a web, as `step.output`."""
         return {f"{goal.step}.{goal.output}" for goal in self._goals.get(web, ())}
 
+    def _sigma(self, goal: _Goal, mean: float, time: int) -> float:
+        """One sigma of a measurement against the expected value."""
+        name = f"{goal.step}.{goal.output}"
+        return float(self._estimators[name].correct(np.array([mean]), np.array([time]))[1][0])
+
     def advise(self, web: str, time: int) -> Recommendation | None:
         """Advice for a web as of event time `time` (ns), or None where nothing is worth a move.
 
@@ -161,13 +168,18 @@ class Advisor:
             return None
         best = np.where(moved, best, now)
         before, after = outputs(np.vstack([now, best]))
+        missed = np.abs(before - [goal.target for goal in goals])
+        doubt = np.array([biases[f"{goal.step}.{goal.output}"][1][0] for goal in goals])
+        worth = WORTH * np.array([goal.tolerance for goal in goals])
+        if not (missed > np.maximum(SIGNIFICANT * doubt, worth)).any():
+            return None
         effects = tuple(
             Effect(
                 goal.step,
                 goal.output,
                 float(before[index]),
                 float(after[index]),
-                float(biases[f"{goal.step}.{goal.output}"][1][0]),
+                self._sigma(goal, float(after[index]), time),
                 goal.target,
             )
             for index, goal in enumerate(goals)
@@ -217,12 +229,10 @@ class Advisor:
             mean = surrogate.predict(inputs).mean
             for column, output in enumerate(surrogate.outputs):
                 name = f"{step}.{output}"
-                bias = (
-                    self._estimators[name].at(np.array([time]))[0][0]
-                    if (name in self._estimators)
-                    else 0.0
-                )
-                made[name] = mean[:, column] + bias
+                made[name] = mean[:, column]
+                if name in self._estimators:
+                    known = np.full(len(mean), time)
+                    made[name] = self._estimators[name].correct(mean[:, column], known)[0]
         return np.column_stack([made[f"{goal.step}.{goal.output}"] for goal in goals])
 
     @staticmethod

@@ -11,7 +11,7 @@ from twin.configuration.models import LineConfiguration
 from twin.estimation import BiasEstimator
 from twin.material import MaterialTable
 from twin.prediction import station_web
-from twin.samples import Floats, Ints
+from twin.samples import Bools, Floats, Ints
 from twin.tracking import Column, Passage, Tracker
 from twin.units import to_si
 
@@ -53,7 +53,9 @@ def make_estimators(line: LineConfiguration) -> dict[str, BiasEstimator]:
             if output.measured_by or output.calculated_from or output.laboratory:
                 scale = to_si(output.unit)[0]
                 uncertainty = output.uncertainty if output.uncertainty is not None else 0.5
-                estimators[f"{step_name}.{output_name}"] = BiasEstimator(uncertainty * scale)
+                estimators[f"{step_name}.{output_name}"] = BiasEstimator(
+                    uncertainty * scale, output.correction == "relative"
+                )
     return estimators
 
 
@@ -70,6 +72,8 @@ class Comparator:
         self._table = table
         self._tracker = tracker
         self._estimators = estimators
+        self.last: dict[str, int] = {}
+        """The segment that an estimator has learned from last, by `step.output`."""
         self._calculated = {
             f"{step_name}.{output_name}": output.calculated_from
             for step_name, step in line.steps.items()
@@ -77,24 +81,21 @@ class Comparator:
             if output.calculated_from is not None
         }
 
-    def compare(self, step: str, output: str, passage: Passage) -> Comparison | None:
-        """Compare a gauge's readings of segments; None if there were none."""
+    def learn(self, step: str, output: str, passage: Passage) -> Passage | None:
+        """Take a gauge's readings of segments; gives those with a value, None if there are none."""
         read = np.isfinite(passage.value)
-        return self._compare(
-            step, output, passage.segments[read], passage.time[read], passage.value[read]
-        )
+        return self._learn(step, output, passage, read, passage.value)
 
-    def calculate(self, step: str, output: str, passage: Passage) -> Comparison | None:
-        """Compare a porosity calculated from loading and thickness of the same segments."""
+    def calculate(self, step: str, output: str, passage: Passage) -> Passage | None:
+        """Take a porosity calculated from loading and thickness of the same segments."""
         source = self._calculated[f"{step}.{output}"]
-        loading = self._table.value(f"{source.mass_loading}.measured", passage.segments)
-        thickness = self._table.value(f"{source.thickness}.measured", passage.segments)
+        name = f"{source.mass_loading}.measured"
+        loading = self._table.value(name, passage.segments)
+        in_time = self._table.time(name, passage.segments) <= passage.time
         with np.errstate(divide="ignore", invalid="ignore"):
-            porosity = 1.0 - loading / (source.skeletal_density * thickness)
-        known = np.isfinite(porosity)
-        return self._compare(
-            step, output, passage.segments[known], passage.time[known], porosity[known]
-        )
+            porosity = 1.0 - loading / (source.skeletal_density * passage.value)
+        known = np.isfinite(porosity) & in_time
+        return self._learn(step, output, passage, known, porosity)
 
     def calculated_on(self, column: str) -> list[tuple[str, str]]:
         """Steps and outputs calculated when the thickness in `column` has been measured."""
@@ -114,21 +115,34 @@ class Comparator:
         if not np.isfinite(mean).all():
             return None
         if learn:
-            self._estimators[name].update(times, value - mean)
+            self._estimators[name].update(times, np.array([value]), mean)
         predicted = self._table.value(f"{name}.predicted", segments)
         measured = np.array([value])
         return Comparison(step, output, segments, times, predicted, measured, measured - predicted)
 
-    def _compare(
-        self, step: str, output: str, segments: Ints, time: Ints, measured: Floats
-    ) -> Comparison | None:
-        if not len(segments):
+    def _learn(
+        self, step: str, output: str, passage: Passage, known: Bools, value: Floats
+    ) -> Passage | None:
+        if not known.any():
             return None
+        segments, time, measured = passage.segments[known], passage.time[known], value[known]
         name = f"{step}.{output}"
         self._table.put(f"{name}.measured", segments, measured, time)
-        predicted = self._table.value(f"{name}.predicted", segments)
-        mean = self._table.value(name, segments)
-        usable = np.isfinite(mean) & ~self._tracker.spliced(segments)
-        self._estimators[name].update(time[usable], (measured - mean)[usable])
-        residual = np.where(usable, measured - predicted, np.nan)
-        return Comparison(step, output, segments, time, predicted, measured, residual)
+        usable = self._usable(name, segments, time)
+        if usable.any():
+            mean = self._table.value(name, segments)
+            self._estimators[name].update(time[usable], measured[usable], mean[usable])
+            self.last[name] = int(segments[usable][-1])
+        return Passage(passage.column, segments, time, measured, passage.spread[known])
+
+    def _usable(self, name: str, segments: Ints, time: Ints) -> Bools:
+        predicted = np.isfinite(self._table.value(name, segments))
+        return predicted & ~self._tracker.spliced(segments, time)
+
+    def compare(self, step: str, output: str, read: Passage) -> Comparison:
+        """Measurements beside the predictions that were made when the material left the step."""
+        name = f"{step}.{output}"
+        predicted = self._table.value(f"{name}.predicted", read.segments)
+        usable = self._usable(name, read.segments, read.time)
+        residual = np.where(usable, read.value - predicted, np.nan)
+        return Comparison(step, output, read.segments, read.time, predicted, read.value, residual)

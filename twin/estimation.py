@@ -7,12 +7,16 @@ from typing import Final
 
 import numpy as np
 
-from twin.samples import Floats, Ints
+from twin.samples import Bools, Floats, Ints
 
-STEADY_GAIN: Final = 0.15
+STEADY_GAIN: Final = 0.05
 """Share of a new residual that the bias takes over on a line where nothing happens."""
 OUTLIER: Final = 3.5
 """Innovations beyond this many sigma are set aside until a second one confirms them."""
+SLACK: Final = 0.5
+"""Sigma that the cumulative sums forgive per residual: half of the shift they look for."""
+ALARM: Final = 8.0
+"""Cumulative sum, in sigma, that says that the process has shifted: by chance once in 10^6."""
 HISTORY: Final = 50_000
 
 
@@ -21,32 +25,43 @@ class BiasEstimator:
 
     The bias is a random walk (Kalman 1960, scalar form) whose steady gain is `STEADY_GAIN`. A
     single outlier (spike, splice) changes nothing; a second one on the same side is a step of the
-    process, and the filter starts again from there. The noise of the residuals is learned as it
-    goes, and is never below the stated uncertainty of the measurement.
+    process, and the filter starts again from there. Smaller steps are found by two cumulative sums
+    of the innovations (Page 1954), which also say since when and how large. The noise of the
+    residuals is learned as it goes, and is never below the stated uncertainty of the measurement.
 
     Args:
         uncertainty: one sigma of a measurement of one segment, SI.
+        relative: the model is wrong by a factor (a pump, a concentration), not by an offset.
     """
 
-    def __init__(self, uncertainty: float) -> None:
+    def __init__(self, uncertainty: float, relative: bool = False) -> None:
         self._floor = uncertainty**2
+        self._relative = relative
         self._noise = self._floor
         self._bias = 0.0
         self._variance = math.inf
         self._suspect = 0.0
+        self._sums = [0.0, 0.0]
+        self._lengths = [0, 0]
+        self._scale = 1.0
         self._times = np.empty(1024, np.int64)
-        self._states = np.empty((3, 1024))
+        self._states = np.zeros((4, 1024))
         self._count = 0
+        self._updates = 0
 
     @property
     def updates(self) -> int:
         """Residuals taken so far."""
-        return self._count
+        return self._updates
 
-    def update(self, time: Ints, residual: Floats) -> None:
-        """Take residuals (measured minus uncorrected prediction, SI) in order of time."""
-        for now, value in zip(time.tolist(), residual.tolist(), strict=True):
-            self._take(value)
+    def update(self, time: Ints, measured: Floats, mean: Floats) -> None:
+        """Take measurements in order of time with what the model alone says of them, SI."""
+        for now, value, said in zip(time.tolist(), measured.tolist(), mean.tolist(), strict=True):
+            if self._relative and not said > 0.0:
+                continue
+            self._scale = said if self._relative else 1.0
+            self._take(value - said)
+            self._updates += 1
             self._remember(now)
 
     def _remember(self, now: int) -> None:
@@ -54,47 +69,86 @@ class BiasEstimator:
             keep = min(self._count, HISTORY)
             self._times = np.concatenate([self._times[-keep:], np.empty(keep + 1024, np.int64)])
             self._states = np.concatenate(
-                [self._states[:, -keep:], np.empty((3, keep + 1024))], axis=1
+                [self._states[:, -keep:], np.empty((4, keep + 1024))], axis=1
             )
             self._count = keep
         self._times[self._count] = now
-        self._states[:, self._count] = self._bias, self._variance, self._noise
+        self._states[:, self._count] = self._bias, self._variance, self._noise, self._scale
         self._count += 1
 
     def _take(self, residual: float) -> None:
+        """One step of the filter; bias and variance are those of the factor where it is one."""
+        scale = self._scale
         if math.isinf(self._variance):
-            self._bias, self._variance = residual, self._noise
+            self._bias, self._variance = residual / scale, self._noise / scale**2
             return
-        self._variance += self._noise * STEADY_GAIN**2 / (1 - STEADY_GAIN)
-        innovation = residual - self._bias
-        sigma = math.sqrt(self._variance + self._noise)
-        if abs(innovation) > OUTLIER * sigma:
-            if innovation * self._suspect <= 0:
-                self._suspect = innovation
-                return
-            self._variance = innovation**2
+        variance = self._variance * scale**2 + self._noise * STEADY_GAIN**2 / (1 - STEADY_GAIN)
+        innovation = residual - self._bias * scale
+        sigma = math.sqrt(variance + self._noise)
+        outlying = abs(innovation) > OUTLIER * sigma
+        if outlying and innovation * self._suspect <= 0:
+            self._suspect = innovation
+            self._variance = variance / scale**2
+            return
+        if outlying:
+            variance = innovation**2
+            self._clear()
         else:
             self._noise = max(
-                self._floor,
-                self._noise + 0.05 * (innovation**2 - self._variance - self._noise),
+                self._floor, self._noise + 0.05 * (innovation**2 - variance - self._noise)
             )
-        self._suspect = innovation if abs(innovation) > OUTLIER * sigma else 0.0
-        gain = self._variance / (self._variance + self._noise)
-        self._bias += gain * innovation
-        self._variance *= 1 - gain
+        self._suspect = innovation if outlying else 0.0
+        gain = variance / (variance + self._noise)
+        self._bias += gain * innovation / scale
+        self._variance = variance * (1 - gain) / scale**2
+        if not outlying:
+            self._watch(innovation / sigma, sigma)
 
-    def shift(self, time: int, by: float) -> None:
-        """Move the bias where the model's input was revised, so that the corrected value stays."""
-        if self._count:
-            self._bias += by
-            self._remember(time)
+    def _watch(self, innovation: float, sigma: float) -> None:
+        for side, sign in enumerate((1.0, -1.0)):
+            self._sums[side] = max(0.0, self._sums[side] + sign * innovation - SLACK)
+            self._lengths[side] = self._lengths[side] + 1 if self._sums[side] else 0
+            if self._sums[side] > ALARM:
+                # the filter has followed a part of the shift; what is left is open again
+                left = self._noise / self._lengths[side] / self._scale**2
+                shift = sign * (self._sums[side] / self._lengths[side] + SLACK) * sigma
+                self._bias += shift * (1 - STEADY_GAIN) ** self._lengths[side] / self._scale
+                self._variance = max(self._variance, left)
+                self._clear()
+                return
+
+    def _clear(self) -> None:
+        self._sums, self._lengths = [0.0, 0.0], [0, 0]
+
+    def shift(self, time: int, before: float, after: float) -> None:
+        """The model's input was revised: where it said `before` it says `after`, all else equal."""
+        if not self._count:
+            return
+        if not self._relative:
+            self._bias += before - after
+        elif after > 0:
+            self._bias = before * (1 + self._bias) / after - 1
+        self._remember(time)
+
+    def correct(self, mean: Floats, time: Ints) -> tuple[Floats, Floats]:
+        """What the model says with the bias known at these times, and its sigma, SI.
+
+        The sigma is that of a measurement against it; before the first one the bias is 0 and the
+        sigma NaN.
+        """
+        known, (bias, variance, noise, _) = self._known(time)
+        scale = mean if self._relative else np.ones_like(mean)
+        sigma = np.sqrt(variance * scale**2 + noise)
+        return mean + np.where(known, bias, 0.0) * scale, np.where(known, sigma, np.nan)
 
     def at(self, time: Ints) -> tuple[Floats, Floats]:
-        """Bias and sigma of a corrected prediction, SI, as known at these times.
+        """Bias and its own sigma, SI, for material as it was; 0 and NaN before the first."""
+        known, (bias, variance, _, scale) = self._known(time)
+        return (
+            np.where(known, bias * scale, 0.0),
+            np.where(known, np.sqrt(variance) * scale, np.nan),
+        )
 
-        Before the first residual the bias is 0 and the sigma NaN.
-        """
+    def _known(self, time: Ints) -> tuple[Bools, Floats]:
         index = np.searchsorted(self._times[: self._count], time, "right") - 1
-        known = index >= 0
-        bias, variance, noise = self._states[:, np.maximum(index, 0)]
-        return np.where(known, bias, 0.0), np.where(known, np.sqrt(variance + noise), np.nan)
+        return index >= 0, self._states[:, np.maximum(index, 0)]

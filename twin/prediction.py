@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -16,8 +16,12 @@ from twin.ports import Surrogate
 from twin.samples import Bools, Floats, Ints
 from twin.tracking import BatchReleased, Column, Passage, Tracker
 
-REMEMBERED: Final = 256
-"""Predictions per step that a decision can look back on."""
+ALIKE: Final = 10
+"""Segments over which machine values are averaged for the material to come."""
+TRANSIENT: Final = 0.03
+"""Relative difference between machine values beyond which a machine is between two states."""
+REMEMBERED: Final = 4096
+"""Segments per step whose inputs are kept for decisions and revisions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +108,9 @@ class Predictor:
             step: [(name, line.source_of(step, name)) for name in surrogates[step].inputs]
             for step in line.steps
         }
-        self._recent: dict[str, deque[Prediction]] = {
-            step: deque(maxlen=REMEMBERED) for step in line.steps
-        }
-        self._batches: dict[str, dict[int, Floats]] = {step: {} for step in line.steps}
+        self._recent: dict[str, deque[Prediction]] = {step: deque() for step in line.steps}
+        self._batches: dict[str, dict[int, tuple[int, Floats]]] = {step: {} for step in line.steps}
+        self._kept = dict.fromkeys(line.steps, 0)
         self._revised: dict[tuple[str, int], tuple[int, float]] = {}
         self.last_column = {
             step: max(
@@ -137,44 +140,50 @@ class Predictor:
         values = dict(zip(self._surrogates[step].outputs, said.mean[0].tolist(), strict=True))
         # a recipe value that later steps read, such as the solids content, passes through
         inputs = dict(zip(self._surrogates[step].inputs, released.inputs.tolist(), strict=True))
-        self._batches[step][released.number] = np.array([*values.values(), *inputs.values()])
+        self._batches[step][released.number] = (
+            released.time,
+            np.array([*values.values(), *inputs.values()]),
+        )
         return BatchPrediction(
             step, released.number, released.time, said.mean[0], bool(said.in_domain[0])
         )
 
-    def revise_batch(self, step: str, output: str, batch: int, value: float, time: int) -> None:
-        """A laboratory value replaces the predicted one for material that passes from `time` on."""
-        self._revised[f"{step}.{output}", batch] = (time, value)
+    def revise_batch(
+        self, step: str, output: str, batch: int, value: float, time: int
+    ) -> dict[str, tuple[int, float, float]]:
+        """A laboratory value replaces the predicted one for material that passes from `time` on.
 
-    def shifts(self, step: str, name: str, batch: int, time: int) -> dict[str, float]:
-        """By how much predictions of the running material rise when a batch value is revised."""
-        changes: dict[str, float] = {}
+        What the model says of material that no gauge has read yet is revised with it.
+
+        Returns:
+            By `step.output`, of the last segment of the batch: which, and what the model said of it
+            before and after.
+        """
+        self._revised[f"{step}.{output}", batch] = (time, value)
+        changes: dict[str, tuple[int, float, float]] = {}
+        kind = self._line.steps[step].runs_on
         for later, sources in self._sources.items():
-            position = [
-                index
-                for index, (_, source) in enumerate(sources)
-                if source.output == f"{step}.{name}"
-            ]
-            last = self.last(later, time) if position else None
-            revised = self._revised.get((f"{step}.{name}", batch))
-            if last is None or revised is None:
+            columns = [i for i, (_, s) in enumerate(sources) if s.output == f"{step}.{output}"]
+            if not columns:
                 continue
-            inputs, _, segment = last
-            kind = self._line.steps[step].runs_on
-            if int(self._tracker.batch_at(kind, np.array([segment]))[0]) != batch:
-                continue
-            both = np.vstack([inputs, inputs])
-            both[1, position] = revised[1]
-            mean = self._surrogates[later].predict(both).mean
-            for output, change in zip(
-                self._surrogates[later].outputs, (mean[1] - mean[0]).tolist(), strict=True
-            ):
-                if np.isfinite(change):
-                    changes[f"{later}.{output}"] = change
+            for prediction in self._recent[later]:
+                of_batch = self._tracker.batch_at(kind, prediction.segments, prediction.time)
+                here = (of_batch == batch) & (prediction.time <= time)
+                if not here.any():
+                    continue
+                prediction.inputs[np.ix_(here, columns)] = value
+                segments = prediction.segments[here]
+                mean = self._surrogates[later].predict(prediction.inputs[here]).mean
+                for index, made in enumerate(self._surrogates[later].outputs):
+                    name = f"{later}.{made}"
+                    before = self._table.value(name, segments)
+                    self._table.put(name, segments, mean[:, index], prediction.time[here])
+                    if np.isfinite(before[-1]) and np.isfinite(mean[-1, index]):
+                        changes[name] = int(segments[-1]), float(before[-1]), mean[-1, index]
         return changes
 
-    def predict(self, step: str, passage: Passage) -> Prediction:
-        """Predict a step for segments that have just left it."""
+    def ask(self, step: str, passage: Passage) -> Prediction:
+        """What a step's surrogate alone says of segments that have just left it."""
         segments, time = passage.segments, passage.time
         surrogate = self._surrogates[step]
         inputs = np.column_stack(
@@ -184,19 +193,34 @@ class Predictor:
             ]
         )
         said = surrogate.predict(inputs)
-        corrected, sigma = said.mean.copy(), np.full_like(said.mean, np.nan)
         for index, output in enumerate(surrogate.outputs):
-            name = f"{step}.{output}"
-            self._table.put(name, segments, said.mean[:, index], time)
-            if name in self._estimators:
-                bias, sigma[:, index] = self._estimators[name].at(time)
-                corrected[:, index] += bias
-            self._table.put(f"{name}.predicted", segments, corrected[:, index], time)
+            self._table.put(f"{step}.{output}", segments, said.mean[:, index], time)
+        sigma = np.full_like(said.mean, np.nan)
         prediction = Prediction(
-            step, segments, time, inputs, said.mean, corrected, sigma, said.in_domain
+            step, segments, time, inputs, said.mean, said.mean, sigma, said.in_domain
         )
-        self._recent[step].append(prediction)
+        recent = self._recent[step]
+        recent.append(prediction)
+        self._kept[step] += len(segments)
+        while self._kept[step] - len(recent[0].segments) >= REMEMBERED:
+            self._kept[step] -= len(recent.popleft().segments)
         return prediction
+
+    def correct(self, prediction: Prediction) -> Prediction:
+        """With the biases that were known before the segments left the step."""
+        step, segments, time = prediction.step, prediction.segments, prediction.time
+        corrected, sigma = prediction.mean.copy(), prediction.sigma.copy()
+        for index, output in enumerate(self._surrogates[step].outputs):
+            name = f"{step}.{output}"
+            if name in self._estimators:
+                # a gauge at the step's exit reads at the same moment: that is not known before
+                corrected[:, index], sigma[:, index] = self._estimators[name].correct(
+                    corrected[:, index], time - 1
+                )
+            self._table.put(f"{name}.predicted", segments, corrected[:, index], time)
+        return replace(
+            prediction, inputs=prediction.inputs.copy(), corrected=corrected, sigma=sigma
+        )
 
     def _input(
         self, step: str, name: str, source: InputConfiguration, segments: Ints, time: Ints
@@ -215,13 +239,13 @@ class Predictor:
         name = f"{step}.{output}"
         predicted = self._table.value(name, segments)
         if name in self._estimators:
-            predicted = predicted + self._estimators[name].at(time)[0]
+            predicted = self._estimators[name].correct(predicted, time)[0]
         measured = self._table.value(f"{name}.measured", segments)
         known = np.isfinite(measured) & (self._table.time(f"{name}.measured", segments) <= time)
         return np.where(known, measured, predicted)
 
     def _batch_value(self, step: str, output: str, segments: Ints, time: Ints) -> Floats:
-        batches = self._tracker.batch_at(self._line.steps[step].runs_on, segments)
+        batches = self._tracker.batch_at(self._line.steps[step].runs_on, segments, time)
         surrogate = self._surrogates[step]
         names = [*surrogate.outputs, *surrogate.inputs]
         values = np.full(len(segments), np.nan)
@@ -229,24 +253,41 @@ class Predictor:
             known = self._batches[step].get(batch)
             if known is None:
                 continue
-            here = batches == batch
-            values[here] = known[names.index(output)]
+            here = (batches == batch) & (time >= known[0])
+            values[here] = known[1][names.index(output)]
             revised = self._revised.get((f"{step}.{output}", batch))
             if revised is not None:
                 values[here & (time >= revised[0])] = revised[1]
         return values
 
     def last(self, step: str, time: int) -> tuple[Floats, bool, int] | None:
-        """Inputs of the last segment predicted by `time`, whether in domain, and the segment."""
+        """Inputs of the last segment predicted by `time`, whether in domain, and the segment.
+
+        What machines told is the mean over a few segments before it, as far as they were alike:
+        the next material meets the state of the machine, not the noise of one reading.
+        """
+        rows: list[Floats] = []
+        found: tuple[bool, int] | None = None
         for prediction in reversed(self._recent[step]):
-            index = int(np.searchsorted(prediction.time, time, "right")) - 1
-            if index >= 0:
-                return (
-                    prediction.inputs[index],
-                    bool(prediction.in_domain[index]),
-                    int(prediction.segments[index]),
-                )
-        return None
+            index = int(np.searchsorted(prediction.time, time, "right"))
+            if not index:
+                continue
+            if found is None:
+                found = bool(prediction.in_domain[index - 1]), int(prediction.segments[index - 1])
+            rows.append(prediction.inputs[max(0, index - ALIKE + sum(map(len, rows))) : index])
+            if sum(map(len, rows)) >= ALIKE:
+                break
+        if found is None:
+            return None
+        table = np.concatenate(rows[::-1])
+        latest = table[-1]
+        with np.errstate(invalid="ignore"):
+            other = np.abs(table - latest) > TRANSIENT * np.maximum(np.abs(latest), 1e-12)
+        tags = [source.tag is not None for _, source in self._sources[step]]
+        differs = np.flatnonzero((other | np.isnan(table))[:, tags].any(axis=1))
+        alike = table[differs[-1] + 1 :] if len(differs) else table
+        smooth = alike.mean(axis=0) if len(alike) else latest
+        return np.where(tags, smooth, latest), *found
 
 
 class _Numbering(dict[str, int]):

@@ -44,6 +44,8 @@ class OfflineMeasurement:
     metre: float | None = None
     """Position in the roll as it was wound, m from its inner end."""
     batch: int | None = None
+    known: int = 0
+    """When it became known, ns since the epoch; 0 is when it arrives."""
 
 
 @dataclass(frozen=True, slots=True)

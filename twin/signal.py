@@ -60,13 +60,15 @@ class WebPosition:
 
     Args:
         interval: longest time between two reports while the web moves, s.
-        from_speed: reports are speeds, m/s, to be integrated, instead of lengths, m.
+        from_speed: reports are speeds, m/s, to be integrated, instead of lengths, m; the last one
+            holds, as a drive that reports changes only is silent while its speed is steady.
     """
 
     def __init__(self, interval: float, from_speed: bool = False) -> None:
         self._interval = int(interval * SECOND)
         self._from_speed = from_speed
-        self._knots = _Columns(1)
+        # length at the knot, and m/s from there on
+        self._knots = _Columns(2)
         self._gaps = _Columns(1)
         self._offset = 0.0
         self._last_report = np.nan
@@ -86,8 +88,13 @@ class WebPosition:
         """Take reports in order of time; NaN says that the encoder was lost from then on."""
         times: list[int] = []
         lengths: list[float] = []
-        last_time = int(self._knots.time[-1]) if len(self._knots) else None
-        last_length = float(self._knots.column(0)[-1]) if len(self._knots) else 0.0
+        speeds: list[float] = []
+        last_time: int | None = None
+        last_length = 0.0
+        if len(self._knots):
+            last_time = int(self._knots.time[-1])
+            last_length = float(self._knots.column(0)[-1])
+        first_speed: float | None = None
         for now, report in zip(time.tolist(), value.tolist(), strict=True):
             if report != report:
                 if not self._lost:
@@ -97,56 +104,56 @@ class WebPosition:
             if self._lost:
                 self._gaps.extend(np.array([now]), np.array([1.0]))
                 self._lost = False
-            if self._from_speed:
-                length = last_length
-                if last_time is not None:
-                    mean = 0.5 * (self._last_report + report)
-                    moving = min(now - last_time, self._interval)
-                    length += (
-                        self._last_report * (now - last_time - moving) + mean * moving
-                    ) / SECOND
-            else:
-                if report < self._last_report - RESET:
-                    self._offset = last_length - report
-                length = max(report + self._offset, last_length) if times or last_time else report
-            if last_time is not None and now - last_time > self._interval:
-                if self._from_speed:
-                    held = last_length + self._last_report * (now - last_time - self._interval) / (
-                        SECOND
-                    )
-                else:
-                    held = last_length
-                times.append(now - self._interval)
-                lengths.append(held)
-            if self._first is None:
+            held = self._last_report if self._from_speed else 0.0
+            if last_time is None:
+                length = 0.0 if self._from_speed else report
                 self._first = length
+            else:
+                if now - last_time > self._interval:
+                    silent = now - self._interval - last_time
+                    last_time += silent
+                    last_length += held * silent / SECOND
+                    times.append(last_time)
+                    lengths.append(last_length)
+                    speeds.append(held)
+                if self._from_speed:
+                    mean = 0.5 * (self._last_report + report)
+                    length = last_length + mean * (now - last_time) / SECOND
+                else:
+                    if report < self._last_report - RESET:
+                        self._offset = last_length - report
+                    length = max(report + self._offset, last_length)
+                speed = (length - last_length) / (now - last_time) * SECOND
+                if speeds:
+                    speeds[-1] = speed
+                else:
+                    first_speed = speed
             times.append(now)
             lengths.append(length)
+            speeds.append(report if self._from_speed else 0.0)
             last_time, last_length, self._last_report = now, length, report
         if times:
-            self._knots.extend(np.array(times, np.int64), np.array(lengths))
+            if first_speed is not None:
+                self._knots.column(1)[-1] = first_speed
+            self._knots.extend(np.array(times, np.int64), np.array(lengths), np.array(speeds))
 
     def at(self, time: Ints) -> Floats:
         """Position, m; NaN before the first report."""
         if not len(self._knots):
             return np.full(len(time), np.nan)
-        knots, lengths = self._knots.time, self._knots.column(0)
-        right = np.searchsorted(knots, time, "right")
-        left = np.clip(right - 1, 0, len(knots) - 1)
-        right = np.clip(right, 0, len(knots) - 1)
-        span = knots[right] - knots[left]
-        share = np.where(span > 0, (time - knots[left]) / np.where(span > 0, span, 1), 0.0)
-        position = lengths[left] + share * (lengths[right] - lengths[left])
-        return np.where(time < knots[0], np.nan, position)
+        knots = self._knots.time
+        left = np.maximum(np.searchsorted(knots, time, "right") - 1, 0)
+        moved = self._knots.column(1)[left] * ((time - knots[left]) / SECOND)
+        return np.where(time < knots[0], np.nan, self._knots.column(0)[left] + moved)
 
     def reached(self, position: Floats) -> Ints:
         """When the web first reached the positions, ns; the last knot's time where it has not."""
         knots, lengths = self._knots.time, self._knots.column(0)
-        right = np.clip(np.searchsorted(lengths, position, "left"), 0, len(knots) - 1)
-        left = np.maximum(right - 1, 0)
-        span = lengths[right] - lengths[left]
-        share = np.where(span > 0, (position - lengths[left]) / np.where(span > 0, span, 1.0), 1.0)
-        elapsed = np.clip(share, 0.0, 1.0) * (knots[right] - knots[left])
+        left = np.maximum(np.searchsorted(lengths, position, "left") - 1, 0)
+        speed = self._knots.column(1)[left]
+        moving = speed > 0
+        missing = np.maximum(position - lengths[left], 0.0)
+        elapsed = np.where(moving, missing / np.where(moving, speed, 1.0), 0.0) * SECOND
         moment: Ints = knots[left] + np.rint(elapsed).astype(np.int64)
         return moment
 

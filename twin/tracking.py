@@ -10,7 +10,7 @@ time, however they were cut into batches.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -19,10 +19,10 @@ import numpy as np
 
 from twin.configuration.models import BatchConfiguration, LineConfiguration, WebConfiguration
 from twin.material import Roll
-from twin.samples import Bools, Floats, Ints, OfflineMeasurement, SampleBatch
+from twin.samples import Bools, Floats, Ints, SampleBatch
 from twin.signal import SECOND, HeldSignal, WebPosition
 
-NEVER: Final = int(np.iinfo(np.int64).min)
+NEVER: Final = -(2**62)
 MEMORY: Final = int(6 * 3600 * SECOND)
 """How far back positions and signals are kept: longer than material stays in any one machine."""
 NO_ROLL: Final = 0
@@ -89,7 +89,6 @@ class Tracked:
     passages: list[Passage] = field(default_factory=list)
     released: list[BatchReleased] = field(default_factory=list)
     milestones: list[Milestone] = field(default_factory=list)
-    offline: tuple[OfflineMeasurement, ...] = ()
 
 
 @dataclass(slots=True)
@@ -108,23 +107,21 @@ class _Pool:
 
     def __init__(self) -> None:
         self._parts: list[SampleBatch] = []
-        self._taken = NEVER
-        self.late: Counter[int] = Counter()
+
+    @property
+    def oldest(self) -> int | None:
+        """Time of the oldest sample that waits."""
+        return min((int(part.time.min()) for part in self._parts if len(part)), default=None)
 
     def add(self, batch: SampleBatch) -> None:
         if len(batch):
             self._parts.append(batch)
 
     def take(self, until: int) -> dict[int, tuple[Ints, Floats]]:
-        """Times and values per tag up to `until`; what is older than the last call is late."""
+        """Times and values per tag up to `until`."""
         pool = SampleBatch.concatenate(self._parts)
         ready = pool.time <= until
         self._parts = [] if ready.all() else [pool.where(~ready)]
-        late = ready & (pool.time <= self._taken)
-        if late.any():
-            ready &= ~late
-            self.late.update(pool.tag[late].tolist())
-        self._taken = until
         tag, time, value = pool.tag[ready], pool.time[ready], pool.value[ready]
         if (time[1:] < time[:-1]).any():
             order = np.argsort(time, kind="stable")
@@ -231,8 +228,8 @@ class Tracker:
         self._batch_inputs = {name: list(indices) for name, indices in batch_inputs.items()}
         self._released: dict[str, list[tuple[int, int]]] = {name: [] for name in line.batches}
         self._drawn: dict[str, list[tuple[int, float]]] = {name: [] for name in line.batches}
-        self._heads: dict[str, list[tuple[float, int]]] = {name: [] for name in line.batches}
-        self._splices: list[float] = []
+        self._heads: dict[str, list[tuple[float, int, int]]] = {name: [] for name in line.batches}
+        self._splices: deque[tuple[float, int]] = deque(maxlen=MOST_OPEN)
         self._encoders: dict[int, _Web] = {}
         self._signals: dict[int, tuple[HeldSignal, _Web]] = {}
         self._gauges: dict[int, list[tuple[_Web, _ColumnState]]] = {}
@@ -265,6 +262,10 @@ class Tracker:
         self._is_used[[*self._signals, *self._gauges]] = True
         self._encoder_pool = _Pool()
         self._pool = _Pool()
+        self._is_gauge = np.zeros(count, np.bool_)
+        self._is_gauge[list(self._gauges)] = True
+        self._seen = np.zeros(count, np.bool_)
+        self._late: Counter[int] = Counter()
         self._latest = NEVER
         self._frontier = NEVER
 
@@ -281,7 +282,7 @@ class Tracker:
     @property
     def late(self) -> Counter[int]:
         """Samples that came after the watermark had passed them, by tag."""
-        return self._encoder_pool.late + self._pool.late
+        return Counter(self._late)
 
     def value_at(self, tag: int, time: int) -> float:
         """The value that a held tag had at a time up to the frontier, SI; NaN if none."""
@@ -294,18 +295,21 @@ class Tracker:
         distance = track.distance(_point(track.config, station))
         return track.locate(track.position.at(time) - distance)
 
-    def batch_at(self, batches: str, segments: Ints) -> Ints:
-        """Number of the slurry batch that each segment is made of, -1 where unknown."""
+    def batch_at(self, batches: str, segments: Ints, time: Ints) -> Ints:
+        """Number of the batch that each segment is made of as known at `time`, -1 if unknown."""
         heads = self._heads[batches]
-        starts = np.array([position for position, _ in heads])
-        numbers = np.array([-1, *(number for _, number in heads)], np.int64)
-        return numbers[np.searchsorted(starts, (segments + 0.5) * self._segment, "right")]
+        starts = np.array([position for position, _, _ in heads])
+        numbers = np.array([-1, *(number for _, number, _ in heads)], np.int64)
+        known = np.array([NEVER, *(known for _, _, known in heads)], np.int64)
+        index = np.searchsorted(starts, (segments + 0.5) * self._segment, "right")
+        return np.where(known[index] <= time, numbers[index], -1)
 
-    def spliced(self, segments: Ints) -> Bools:
-        """Segments with a splice in or beside them: not representative."""
+    def spliced(self, segments: Ints, time: Ints) -> Bools:
+        """Segments with a splice, a cut or a roll's end in or beside them, as known at `time`."""
         found = np.zeros(len(segments), np.bool_)
-        for position in self._splices:
-            found |= np.abs((segments + 0.5) * self._segment - position) <= 1.5 * self._segment
+        for position, known in self._splices:
+            near = np.abs((segments + 0.5) * self._segment - position) <= 1.5 * self._segment
+            found |= near & (known <= time)
         return found
 
     def segment_of(self, roll: int, metre: float) -> int | None:
@@ -317,17 +321,56 @@ class Tracker:
 
     def feed(self, batch: SampleBatch) -> Tracked:
         """Take samples (bad ones as NaN) and say what is now certain."""
-        if len(batch):
-            # every tag drives the watermark: silence of one must not stop the others
-            self._latest = max(self._latest, int(batch.time.max()))
-            self._encoder_pool.add(batch.where(self._is_encoder[batch.tag]))
-            self._pool.add(batch.where(self._is_used[batch.tag]))
-        watermark = self._latest - self._lateness
-        frontier = watermark - self._interval
-        if self._latest == NEVER or frontier <= self._frontier:
-            return Tracked(self._frontier, offline=batch.offline)
+        self.add(batch)
+        return self.advance(self.horizon)
+
+    def add(self, batch: SampleBatch) -> None:
+        """Take samples in order of arrival (bad ones as NaN); what comes too late is counted."""
+        if not len(batch):
+            return
+        # every tag drives the watermark: silence of one must not stop the others
+        latest = np.maximum.accumulate(np.append(self._latest, batch.time))
+        self._latest = int(latest[-1])
+        used = self._is_used[batch.tag] | self._is_encoder[batch.tag]
+        batch, watermark = batch.where(used), latest[:-1][used] - self._lateness
+        late = batch.time < watermark
+        if late.any():
+            batch = self._sort_out(batch, late, watermark)
+        self._seen[batch.tag] = True
+        encoder = self._is_encoder[batch.tag]
+        self._encoder_pool.add(batch.where(encoder))
+        self._pool.add(batch.where(self._is_used[batch.tag]))
+
+    def _sort_out(self, batch: SampleBatch, late: Bools, watermark: Ints) -> SampleBatch:
+        """Count what is late; the first word of a machine, however old, holds from now on."""
+        new = {int(tag) for tag in np.unique(batch.tag[late]) if not self._seen[tag]}
+        time, drop = batch.time.copy(), late.copy()
+        for tag in new:
+            first = int(np.argmax(batch.tag == tag))
+            if late[first] and not self._is_gauge[tag]:
+                time[first], drop[first] = watermark[first], False
+        self._late.update(batch.tag[drop].tolist())
+        return SampleBatch(batch.tag, time, batch.value, batch.quality).where(~drop)
+
+    @property
+    def horizon(self) -> int:
+        """How far `advance` may go: no sample up to this time can still come in time, ns."""
+        if self._latest == NEVER:
+            return NEVER
+        return self._latest - self._lateness - self._interval - 1
+
+    @property
+    def oldest(self) -> int | None:
+        """Time of the oldest sample that waits, ns."""
+        found = (self._encoder_pool.oldest, self._pool.oldest)
+        return min((time for time in found if time is not None), default=None)
+
+    def advance(self, frontier: int) -> Tracked:
+        """Say what is certain up to a time not beyond the horizon, ns."""
+        if frontier <= self._frontier:
+            return Tracked(self._frontier)
         before, self._frontier = self._frontier, frontier
-        for index, samples in self._encoder_pool.take(watermark).items():
+        for index, samples in self._encoder_pool.take(frontier + self._interval).items():
             self._encoders[index].position.extend(*samples)
         for index, (time, value) in self._pool.take(frontier).items():
             if index in self._signals:
@@ -335,7 +378,7 @@ class Tracker:
                 signal.extend(time, value, web.position.at(time))
             for web, state in self._gauges.get(index, ()):
                 self._read(web, state, time, value)
-        tracked = Tracked(frontier, offline=batch.offline)
+        tracked = Tracked(frontier)
         for web in self._webs.values():
             if len(web.position):
                 self._genealogy(web, before, tracked)
@@ -390,7 +433,7 @@ class Tracker:
                 for time, count in _changes(splices, before, tracked.frontier):
                     if web.splices is not None and count > web.splices:
                         position = self._under(web, config.splices_at, time)
-                        self._splices.append(position)
+                        self._splices.append((position, time))
                         tracked.milestones.append(
                             Milestone(time, "splice", web.name, int(count), position)
                         )
@@ -442,6 +485,8 @@ class Tracker:
                 known = roll is not None and math.isfinite(roll.end)
                 origin, low = (roll.end, roll.start) if roll and known else (math.nan, math.nan)
                 web.threads.append(_Thread(encoder, origin, slope, low))
+                if known:
+                    self._splices += [(origin, time), (low, time)]
                 what = "roll mounted" if known else "unknown roll"
                 tracked.milestones.append(Milestone(time, what, web.name, web.roll, origin))
             elif kind == "cut":
@@ -449,6 +494,7 @@ class Tracker:
                     thread = web.threads[-1]
                     origin = thread.origin + slope * (encoder - thread.start) - (value - web.cut)
                     web.threads.append(_Thread(encoder, origin, slope, thread.low))
+                    self._splices += [(origin, time), (origin + value - web.cut, time)]
                     tracked.milestones.append(
                         Milestone(time, "cut out", web.name, web.roll or 0, origin)
                     )
@@ -462,7 +508,7 @@ class Tracker:
         for time, value in _changes(drawn, before, tracked.frontier):
             number = int(value)
             if not heads and not waiting:
-                heads.append((-math.inf, number))
+                heads.append((-math.inf, number, time))
             elif number != (waiting[-1][0] if waiting else heads[-1][1]):
                 through = float(flow.integral(np.array([time]))[0]) if len(flow) else 0.0
                 waiting.append((number, through + config.hose_volume))
@@ -472,7 +518,7 @@ class Tracker:
             if arrived is None:
                 break
             position = self._under(web, config.head, arrived)
-            heads.append((position, number))
+            heads.append((position, number, arrived))
             waiting.pop(0)
             tracked.milestones.append(Milestone(arrived, "batch", web.name, number, position))
 

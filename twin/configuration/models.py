@@ -213,6 +213,11 @@ class OutputConfiguration(_Section):
     )
     target: float | None = Field(None, description="in unit")
     limits: tuple[float, float] | None = Field(None, description="specification, in unit")
+    correction: Literal["offset", "relative"] = Field(
+        "offset",
+        description="how measurements correct the model: by a difference, or by a factor where the "
+        "error grows with the value (flows, concentrations)",
+    )
     weight: float = Field(1.0, ge=0, description="cost of leaving the target, relative to others")
 
 
