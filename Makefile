@@ -6,7 +6,6 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
-FOREIGN := $(patsubst tests/foreign/package.json,$(VENV)/foreign.stamp,$(wildcard tests/foreign/package.json))
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
@@ -19,7 +18,7 @@ help:  ## list the targets
 demo: $(VENV)/run.stamp  ## coat 300 m on the virtual line, with the twin beside it
 	$(BIN)/twin demo --metres 300 --auto-accept
 
-test: debian $(FOREIGN) check  ## check, then all tests with coverage, against real servers
+test: debian check  ## check, then all tests with coverage, against real servers
 	$(BIN)/python -m pytest -m "not bench" --cov --cov-report=term
 
 check: $(VENV)/test.stamp  ## style, types and import contracts
@@ -32,7 +31,7 @@ bench: $(VENV)/test.stamp debian  ## measurements, printed as ratios to a named 
 	$(BIN)/python -m pytest -m bench -s
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache tests/foreign/node_modules
+	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # Debian keeps ensurepip in a package of its own; an interrupted start leaves no half environment.
 $(BIN)/python:
@@ -53,10 +52,6 @@ $(VENV)/run.stamp: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/test.stamp: $(VENV)/run.stamp
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[test]'
-	@touch $@
-
-$(VENV)/foreign.stamp: tests/foreign/package.json $(BIN)/python | debian
-	cd tests/foreign && npm install --no-package-lock --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # A broker and a JavaScript run-time: the foreign peers that the tests talk to.
