@@ -92,7 +92,7 @@ def build_service(
         source, prefix = publisher
         return await source.publish(f"{prefix}/{topic}", payload, retain=True)
 
-    store = Store(DuckDBHistorian(folder / "historian.duckdb", core.tags))
+    store = Store(DuckDBHistorian(folder / "historian.duckdb", core.tags), len(line.tags))
     return Service(
         core,
         surrogates,

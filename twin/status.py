@@ -10,7 +10,7 @@ import numpy as np
 from twin.comparison import Comparison
 from twin.configuration.models import LineConfiguration
 from twin.core import CoreEvent
-from twin.prediction import Prediction
+from twin.prediction import BatchPrediction, Prediction
 from twin.recommendation import Recommendation
 from twin.trust import ModeChange
 from twin.units import to_si
@@ -91,7 +91,16 @@ class LineStatus:
                 parameter = self.parameters.get(f"{event.step}.{name}")
                 if parameter is not None:
                     scale, offset = to_si(parameter.unit)
-                    parameter.predicted = float(event.corrected[-1, index] - offset) / scale
+                    said = event.corrected[:, index]
+                    said = said[np.isfinite(said)]
+                    if len(said):
+                        parameter.predicted = float(said[-1] - offset) / scale
+        elif isinstance(event, BatchPrediction):
+            for name, value in zip(outputs[event.step], event.mean.tolist(), strict=True):
+                parameter = self.parameters.get(f"{event.step}.{name}")
+                if parameter is not None:
+                    scale, offset = to_si(parameter.unit)
+                    parameter.predicted = (value - offset) / scale
         elif isinstance(event, Comparison):
             parameter = self.parameters[f"{event.step}.{event.output}"]
             scale, offset = to_si(parameter.unit)

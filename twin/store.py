@@ -25,18 +25,20 @@ class Store:
 
     Args:
         historian: the time-series store; all its methods run on the store's thread.
+        measured: tags below this index come from the line, those above are derived by the twin.
         capacity: most samples that may wait.
     """
 
-    def __init__(self, historian: Historian, capacity: int = 2_000_000) -> None:
+    def __init__(self, historian: Historian, measured: int, capacity: int = 2_000_000) -> None:
         self._historian = historian
+        self._measured = measured
         self._capacity = capacity
         self._waiting: deque[tuple[SampleBatch, tuple[Event, ...]]] = deque()
         self._samples = 0
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "store")
         self.stored = 0
-        """Samples that the historian has taken."""
+        """Samples of the line that the historian has taken."""
         self.dropped = 0
         """Samples lost because the queue was full."""
         self.error: str | None = None
@@ -93,7 +95,7 @@ class Store:
             self.error = str(error)
             return False
         self.error = None
-        self.stored += len(batch)
+        self.stored += int((batch.tag < self._measured).sum())
         return True
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -102,10 +103,15 @@ def demo(
     data: Annotated[
         Path | None, typer.Option(help="Keep historian, ledger and truth in this folder.")
     ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Save the last view as a picture, SVG.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the virtual line and the twin that follows it, and say what the advice was worth."""
-    options = DemoOptions(metres, _scenario(scenario), seed, acceleration, auto_accept, data)
+    options = DemoOptions(
+        metres, _scenario(scenario), seed, acceleration, auto_accept, data, picture
+    )
     log = (data / "twin.log") if data else Path(os.devnull)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as stream:
@@ -128,7 +134,7 @@ def _finite(value: Any) -> Any:
 
 def _print_summary(summary: dict[str, Any]) -> None:
     advice = summary["recommendations"]
-    table = Table(title="Predicted against measured", title_justify="left", pad_edge=False)
+    table = Table(title="Predicted against measured", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("structure parameter")
     table.add_column("mean absolute error", justify="right")
     table.add_column("mean residual", justify="right")
@@ -242,7 +248,7 @@ def train(
     if as_json:
         typer.echo(json.dumps([card.model_dump(mode="json") for card in cards]))
         return
-    table = Table(pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD)
     for column in ("model", "output", "R2", "mean absolute error", "unit"):
         table.add_column(
             column, justify="right" if column in ("R2", "mean absolute error") else "left"

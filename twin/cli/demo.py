@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import signal
 import tempfile
@@ -51,6 +52,8 @@ class DemoOptions:
     auto_accept: bool
     data: Path | None
     """Folder for historian, ledger and truth; None for a temporary one."""
+    picture: Path | None = None
+    """Where the last view goes as SVG."""
 
 
 def accelerated(
@@ -182,6 +185,8 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
             for process in pool._processes.values():
                 process.terminate()
             return None
+        if options.picture is not None:
+            _draw(service, title, options.picture)
         table = pq.read_table(folder / "truth" / "segments.parquet")
         truth = in_specification(
             line, {name: table[name].to_numpy() for name in table.column_names}
@@ -212,10 +217,10 @@ async def _follow(
                 await asyncio.wait(
                     {running, ended, stopped}, timeout=0.25, return_when="FIRST_COMPLETED"
                 )
-                refresh()
+                refresh(False)
             if ended.done():
                 await asyncio.wait({running, stopped}, timeout=DRAIN, return_when="FIRST_COMPLETED")
-                refresh()
+                refresh(True)
     finally:
         service.stop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -229,14 +234,11 @@ async def _follow(
 @contextlib.contextmanager
 def _shown(
     service: Service, metres: float, console: Console, live: bool, title: str
-) -> Iterator[Callable[[], object]]:
+) -> Iterator[Callable[[bool], None]]:
+    """A view to be refreshed; the last time with True, as the line has then ended."""
     if live:
         with Live(console=console, auto_refresh=False) as display:
-
-            def redraw() -> None:
-                display.update(view(service, title), refresh=True)
-
-            yield redraw
+            yield lambda ended: display.update(view(service, title, ended), refresh=True)
         return
     with Progress(
         TextColumn("{task.description}"),
@@ -246,4 +248,11 @@ def _shown(
         console=console,
     ) as progress:
         task = progress.add_task("coating", total=metres)
-        yield lambda: progress.update(task, completed=min(service.status.metres, metres))
+        yield lambda _: progress.update(task, completed=min(service.status.metres, metres))
+
+
+def _draw(service: Service, title: str, file: Path) -> None:
+    """The last view as a picture, SVG."""
+    canvas = Console(record=True, width=112, file=io.StringIO(), force_terminal=True)
+    canvas.print(view(service, title, ended=True))
+    canvas.save_svg(str(file), title="twin demo")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -27,10 +28,10 @@ def _measured(parameter: ParameterStatus) -> Text:
     )
 
 
-def view(service: Service, title: str) -> RenderableType:
-    """What the line and the twin are doing now."""
+def view(service: Service, title: str, ended: bool = False) -> RenderableType:
+    """What the line and the twin are doing now; of a line that has `ended` the last it said."""
     core, status = service.core, service.status
-    table = Table(title=title, title_justify="left", expand=False, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("step")
     table.add_column("mode")
     table.add_column("structure parameter")
@@ -55,10 +56,10 @@ def view(service: Service, title: str) -> RenderableType:
             )
             first = False
         table.add_section()
-    return Group(table, *_lines(service))
+    return Group(table, *_lines(service, ended))
 
 
-def _lines(service: Service) -> list[Text]:
+def _lines(service: Service, ended: bool) -> list[Text]:
     core, status = service.core, service.status
     lines = []
     for recommendation in status.recommendations.values():
@@ -82,7 +83,7 @@ def _lines(service: Service) -> list[Text]:
             lines.append(Text(f"{step} kept in shadow: {reason}", "yellow"))
     for source in service.sources:
         state = source.state
-        if not state.connected:
+        if not state.connected and not ended:
             lines.append(Text(f"{state.name}: {state.error or 'connecting'}", "bold red"))
     lines.append(
         Text(

@@ -1,0 +1,302 @@
+"""The ledger: advice, decisions and material in a relational database."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Column, Float, Integer, String, Table
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+Row = dict[str, Any]
+
+_METADATA: Final = sa.MetaData()
+
+
+def _time() -> Column[int]:
+    return Column("time", BigInteger, nullable=False, index=True)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, String, nullable=False)
+
+
+def _log(name: str, *columns: Column[Any]) -> Table:
+    return Table(name, _METADATA, Column("row", Integer, primary_key=True), _time(), *columns)
+
+
+_RECOMMENDATIONS: Final = Table(
+    "recommendations",
+    _METADATA,
+    Column("id", String, primary_key=True),
+    Column("time", BigInteger, primary_key=True),
+    _text("web"),
+    _text("state"),
+    _text("decided_by"),
+    _text("reason"),
+    Column("document", sa.JSON, nullable=False),
+)
+_STATES: Final = _log(
+    "recommendation_states",
+    Column("recommendation", String, nullable=False, index=True),
+    Column("made", BigInteger, nullable=False),
+    _text("state"),
+    _text("decided_by"),
+    _text("note"),
+)
+_MODES: Final = _log("mode_changes", _text("step"), _text("mode"), _text("reason"), _text("by"))
+_ALARMS: Final = _log("alarms", _text("subject"), _text("text"), Column("cleared", BigInteger))
+_AUDIT: Final = _log("audit", _text("who"), _text("what"), Column("details", sa.JSON))
+_MODELS: Final = _log("models", _text("step"), _text("model"), _text("version"))
+_SPLICES: Final = _log("splices", _text("web"), Column("position", Float))
+_ROLLS: Final = Table(
+    "rolls",
+    _METADATA,
+    Column("web", String, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("start", Float),
+    Column("end", Float),
+    Column("began", BigInteger),
+    Column("wound", BigInteger),
+)
+_BATCHES: Final = Table(
+    "slurry_batches",
+    _METADATA,
+    Column("batches", String, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("released", BigInteger, nullable=False),
+    Column("parameters", sa.JSON, nullable=False),
+)
+
+
+class Ledger:
+    """What was advised and decided, and the material's genealogy; in SQLite or another database.
+
+    Synchronous, and safe to use from any one thread at a time. What a method records is durable
+    when it returns. Times are ns since the epoch; recording the same thing again changes nothing.
+    A number that is not finite is kept as null.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: from every method, where the database refuses.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Open the database and create what it lacks.
+
+        Args:
+            url: SQLAlchemy's, e.g. sqlite:////var/lib/linetwin/ledger.sqlite
+        """
+        self._engine = sa.create_engine(url)
+        if self._engine.dialect.name == "sqlite":
+            sa.event.listen(self._engine, "connect", _prepare_sqlite)
+        _METADATA.create_all(self._engine)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def recommend(self, document: Mapping[str, Any], time: int | None = None) -> None:
+        """Record a recommendation, or the state that it has now.
+
+        Args:
+            document: as it is published: at least id, time_ns, web, state and reason.
+            time: when it took its state; without one, when it was made.
+        """
+        identity, made = str(document["id"]), int(document["time_ns"])
+        key = {"id": identity, "time": made}
+        state = {
+            "state": document["state"],
+            "decided_by": document.get("by", ""),
+        }
+        values = {
+            **state,
+            "web": document["web"],
+            "reason": document["reason"],
+            "document": _finite(document),
+        }
+        with self._engine.begin() as connection:
+            _put(connection, _RECOMMENDATIONS, key, values)
+            entry = {"recommendation": identity, "made": made, **state}
+            _once(
+                connection,
+                _STATES,
+                entry,
+                {"time": made if time is None else time, "note": document.get("note", "")},
+            )
+
+    def recommendations(self, limit: int = 100, state: str | None = None) -> list[Row]:
+        """The documents as last recorded, newest first, each with its `history` of states."""
+        query = sa.select(_RECOMMENDATIONS).order_by(_RECOMMENDATIONS.c.time.desc()).limit(limit)
+        if state is not None:
+            query = query.where(_RECOMMENDATIONS.c.state == state)
+        with self._engine.connect() as connection:
+            found = connection.execute(query).mappings().all()
+            return [
+                {**row["document"], "history": self._history(connection, row["id"], row["time"])}
+                for row in found
+            ]
+
+    def change_mode(self, time: int, step: str, mode: str, reason: str, by: str = "") -> None:
+        """Record what a step may do from now on, why, and who said so."""
+        self._note(_MODES, time=time, step=step, mode=mode, reason=reason, by=by)
+
+    def modes(self) -> dict[str, str]:
+        """The mode that each step was last given."""
+        return {row["step"]: row["mode"] for row in reversed(self.mode_changes(limit=None))}
+
+    def mode_changes(self, limit: int | None = 100) -> list[Row]:
+        """Newest first."""
+        return self._newest(_MODES, limit)
+
+    def raise_alarm(self, time: int, subject: str, text: str) -> None:
+        """Record that something needs a person."""
+        self._note(_ALARMS, time=time, subject=subject, text=text)
+
+    def clear_alarms(self, time: int, subject: str) -> None:
+        """Record that the open alarms of a subject are over."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.update(_ALARMS)
+                .where(_ALARMS.c.subject == subject, _ALARMS.c.cleared.is_(None))
+                .values(cleared=time)
+            )
+
+    def alarms(self, limit: int | None = 100) -> list[Row]:
+        """Newest first; `cleared` is None while an alarm lasts."""
+        return self._newest(_ALARMS, limit)
+
+    def audit(self, time: int, who: str, what: str, details: Mapping[str, Any]) -> None:
+        """Record what a person or the twin did."""
+        self._note(_AUDIT, time=time, who=who, what=what, details=_finite(details))
+
+    def audited(self, limit: int | None = 100) -> list[Row]:
+        """Newest first."""
+        return self._newest(_AUDIT, limit)
+
+    def use_model(self, time: int, step: str, model: str, version: str) -> None:
+        """Record which model predicts a step from now on."""
+        self._note(_MODELS, time=time, step=step, model=model, version=version)
+
+    def models(self, limit: int | None = 100) -> list[Row]:
+        """Newest first."""
+        return self._newest(_MODELS, limit)
+
+    def splice(self, time: int, web: str, position: float) -> None:
+        """Record a splice at a position of the web, m."""
+        self._note(_SPLICES, time=time, web=web, position=_finite(position))
+
+    def splices(self, limit: int | None = 100) -> list[Row]:
+        """Newest first."""
+        return self._newest(_SPLICES, limit)
+
+    def begin_roll(self, web: str, number: int, start: float, began: int) -> None:
+        """Record a roll that is being wound, from position `start` of its web, m."""
+        self._put(_ROLLS, {"web": web, "number": number}, {"start": start, "began": began})
+
+    def wind_roll(self, web: str, number: int, end: float, wound: int) -> None:
+        """Record that a roll is finished, at position `end` of its web, m."""
+        self._put(_ROLLS, {"web": web, "number": number}, {"end": end, "wound": wound})
+
+    def rolls(self, web: str | None = None) -> list[Row]:
+        """By web and number: start and end, m; began and wound, ns; None where not known."""
+        query = sa.select(_ROLLS).order_by(_ROLLS.c.web, _ROLLS.c.number)
+        return self._rows(query if web is None else query.where(_ROLLS.c.web == web))
+
+    def release_batch(
+        self, batches: str, number: int, released: int, parameters: Mapping[str, float]
+    ) -> None:
+        """Record a slurry batch and what is known of it, SI by name."""
+        self._put(
+            _BATCHES,
+            {"batches": batches, "number": number},
+            {"released": released, "parameters": _finite(parameters)},
+        )
+
+    def slurry_batches(self) -> list[Row]:
+        """By number."""
+        return self._rows(sa.select(_BATCHES).order_by(_BATCHES.c.batches, _BATCHES.c.number))
+
+    def _history(self, connection: sa.Connection, identity: str, made: int) -> list[Row]:
+        columns = (_STATES.c.time, _STATES.c.state, _STATES.c.decided_by, _STATES.c.note)
+        query = sa.select(*columns).where(
+            _STATES.c.recommendation == identity, _STATES.c.made == made
+        )
+        return [dict(row) for row in connection.execute(query.order_by(_STATES.c.row)).mappings()]
+
+    def _note(self, table: Table, **values: object) -> None:
+        with self._engine.begin() as connection:
+            _once(connection, table, values, {})
+
+    def _put(self, table: Table, key: Mapping[str, object], values: Mapping[str, object]) -> None:
+        with self._engine.begin() as connection:
+            _put(connection, table, key, {name: _finite(each) for name, each in values.items()})
+
+    def _newest(self, table: Table, limit: int | None) -> list[Row]:
+        columns = [column for column in table.c if column.name != "row"]
+        order = (table.c.time.desc(), table.c.row.desc())
+        return self._rows(sa.select(*columns).order_by(*order).limit(limit))
+
+    def _rows(self, query: sa.Select[Any]) -> list[Row]:
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _put(
+    connection: sa.Connection,
+    table: Table,
+    key: Mapping[str, object],
+    values: Mapping[str, object],
+) -> None:
+    where = [table.c[name] == value for name, value in key.items()]
+    if not connection.execute(sa.update(table).where(*where).values(values)).rowcount:
+        connection.execute(sa.insert(table).values({**key, **values}))
+
+
+def _once(
+    connection: sa.Connection,
+    table: Table,
+    values: Mapping[str, object],
+    besides: Mapping[str, object],
+) -> None:
+    """Insert values and what goes besides, unless the values are there already."""
+    same = [
+        table.c[name] == value
+        for name, value in values.items()
+        if not isinstance(table.c[name].type, sa.JSON)
+    ]
+    if connection.execute(sa.select(table.c.row).where(*same).limit(1)).first() is None:
+        connection.execute(sa.insert(table).values({**values, **besides}))
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA busy_timeout=5000")
+    cursor.close()
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for NaN and infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value
