@@ -40,7 +40,7 @@ class Recipe(Model):
     coater_speed_m_min: Positive = 3.0
     pump_flow_ml_min: Positive | None = None
     """Pump flow [mL/min]; by default from loading, width, speed and nominal slurry density."""
-    coating_gap_um: Positive = 240.0
+    coating_gap_um: Positive = 190.0
     web_tension_n: Positive = 80.0
     zone_temperatures_c: tuple[float, ...] = (110.0, 125.0, 125.0)
     air_speed_m_s: Positive = 10.0
