@@ -1,0 +1,105 @@
+"""The ledger keeps what was advised, decided and made."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twin.ledger import Ledger
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    with Ledger(url) as opened:
+        yield opened
+
+
+def document(state: str, **more: Any) -> dict[str, Any]:
+    return {
+        "id": "coater-1",
+        "time_ns": 1_000,
+        "web": "coater",
+        "state": state,
+        "by": "",
+        "reason": "the next mass loading would be 3 % low",
+        "note": "",
+        "changes": [{"setpoint": "coater.pump_flow_setpoint", "from": 100.0, "to": 103.0}],
+        "expected": [{"parameter": "coating.mass_loading", "target": math.nan}],
+    } | more
+
+
+def test_a_recommendation_keeps_its_states_with_times_and_who_decided(ledger: Ledger) -> None:
+    ledger.recommend(document("proposed"))
+    ledger.recommend(document("accepted", by="anna"), time=2_000)
+    ledger.recommend(document("accepted", by="anna"), time=2_500)
+    (kept,) = ledger.recommendations()
+    assert kept["state"] == "accepted"
+    assert kept["changes"][0]["to"] == 103.0
+    assert kept["expected"][0]["target"] is None
+    assert [(each["time"], each["state"], each["decided_by"]) for each in kept["history"]] == [
+        (1_000, "proposed", ""),
+        (2_000, "accepted", "anna"),
+    ]
+    assert ledger.recommendations(state="proposed") == []
+
+
+def test_the_same_number_in_another_run_is_another_recommendation(ledger: Ledger) -> None:
+    ledger.recommend(document("proposed"))
+    ledger.recommend(document("proposed", time_ns=9_000))
+    assert [each["time_ns"] for each in ledger.recommendations()] == [9_000, 1_000]
+
+
+def test_rolls_and_batches_and_splices_are_found_again_after_a_restart(url: str) -> None:
+    with Ledger(url) as ledger:
+        ledger.begin_roll("coater", 1, start=0.0, began=10)
+        ledger.wind_roll("coater", 1, end=120.5, wound=99)
+        ledger.release_batch("slurry", 4, 50, {"solids_content": 0.66, "viscosity": math.nan})
+        ledger.splice(60, "coater", 80.0)
+    with Ledger(url) as ledger:
+        assert ledger.rolls("coater") == [
+            {"web": "coater", "number": 1, "start": 0.0, "end": 120.5, "began": 10, "wound": 99}
+        ]
+        assert ledger.rolls("calender") == []
+        (batch,) = ledger.slurry_batches()
+        assert batch["parameters"] == {"solids_content": 0.66, "viscosity": None}
+        assert ledger.splices() == [{"time": 60, "web": "coater", "position": 80.0}]
+
+
+def test_modes_are_the_last_that_were_given(ledger: Ledger) -> None:
+    ledger.change_mode(1, "coating", "advisory", "asked", "anna")
+    ledger.change_mode(2, "coating", "shadow", "data are stale")
+    ledger.change_mode(2, "coating", "shadow", "data are stale")
+    assert ledger.modes() == {"coating": "shadow"}
+    assert len(ledger.mode_changes()) == 2
+
+
+def test_an_alarm_lasts_until_it_is_cleared(ledger: Ledger) -> None:
+    ledger.raise_alarm(1, "gauges.mass_loading", "frozen")
+    assert ledger.alarms()[0]["cleared"] is None
+    ledger.clear_alarms(5, "gauges.mass_loading")
+    assert ledger.alarms()[0]["cleared"] == 5
+
+
+def test_models_and_audit_are_kept_newest_first(ledger: Ledger) -> None:
+    ledger.use_model(1, "coating", "coating", "a")
+    ledger.use_model(2, "coating", "coating", "b")
+    assert [each["version"] for each in ledger.models()] == ["b", "a"]
+    ledger.audit(3, "anna", "accepted", {"id": "coater-1"})
+    assert ledger.audited()[0]["details"] == {"id": "coater-1"}
+
+
+def test_it_may_be_opened_in_one_thread_and_used_in_another(ledger: Ledger) -> None:
+    thread = threading.Thread(target=lambda: ledger.splice(1, "coater", 2.0))
+    thread.start()
+    thread.join()
+    assert len(ledger.splices()) == 1
