@@ -116,11 +116,6 @@ class Advisor:
         """Structure parameters with a target on a web, as `step.output`."""
         return {f"{goal.step}.{goal.output}" for goal in self._goals.get(web, ())}
 
-    def _sigma(self, goal: _Goal, mean: float, time: int) -> float:
-        """One sigma of a measurement against the expected value."""
-        name = f"{goal.step}.{goal.output}"
-        return float(self._estimators[name].correct(np.array([mean]), np.array([time]))[1][0])
-
     def advise(self, web: str, time: int) -> Recommendation | None:
         """Advice for a web as of event time `time` (ns), or None where nothing is worth a move.
 
@@ -179,7 +174,7 @@ class Advisor:
                 goal.output,
                 float(before[index]),
                 float(after[index]),
-                self._sigma(goal, float(after[index]), time),
+                float(self._estimators[f"{goal.step}.{goal.output}"].state(np.array([time]))[1][0]),
                 goal.target,
             )
             for index, goal in enumerate(goals)
@@ -227,12 +222,10 @@ class Advisor:
                     if handle.step == step and handle.input == name:
                         inputs[:, column] = setpoints[:, index]
             mean = surrogate.predict(inputs).mean
+            known = np.full(len(mean), time)
+            corrected, _ = self._predictor.corrected(step, inputs, mean, known)
             for column, output in enumerate(surrogate.outputs):
-                name = f"{step}.{output}"
-                made[name] = mean[:, column]
-                if name in self._estimators:
-                    known = np.full(len(mean), time)
-                    made[name] = self._estimators[name].correct(mean[:, column], known)[0]
+                made[f"{step}.{output}"] = corrected[:, column]
         return np.column_stack([made[f"{goal.step}.{goal.output}"] for goal in goals])
 
     @staticmethod

@@ -10,7 +10,7 @@ import numpy as np
 from twin.configuration.models import LineConfiguration
 from twin.estimation import BiasEstimator
 from twin.material import MaterialTable
-from twin.prediction import station_web
+from twin.prediction import Predictor, station_web
 from twin.samples import Bools, Floats, Ints
 from twin.tracking import Column, Passage, Tracker
 from twin.units import to_si
@@ -68,7 +68,9 @@ class Comparator:
         table: MaterialTable,
         tracker: Tracker,
         estimators: Mapping[str, BiasEstimator],
+        predictor: Predictor,
     ) -> None:
+        self._predictor = predictor
         self._table = table
         self._tracker = tracker
         self._estimators = estimators
@@ -115,7 +117,7 @@ class Comparator:
         if not np.isfinite(mean).all():
             return None
         if learn:
-            self._estimators[name].update(times, np.array([value]), mean)
+            self._teach(step, output, segments, times, np.array([value]))
         predicted = self._table.value(f"{name}.predicted", segments)
         measured = np.array([value])
         return Comparison(step, output, segments, times, predicted, measured, measured - predicted)
@@ -130,10 +132,18 @@ class Comparator:
         self._table.put(f"{name}.measured", segments, measured, time)
         usable = self._usable(name, segments, time)
         if usable.any():
-            mean = self._table.value(name, segments)
-            self._estimators[name].update(time[usable], measured[usable], mean[usable])
+            self._teach(step, output, segments[usable], time[usable], measured[usable])
             self.last[name] = int(segments[usable][-1])
         return Passage(passage.column, segments, time, measured, passage.spread[known])
+
+    def _teach(self, step: str, output: str, segments: Ints, time: Ints, measured: Floats) -> None:
+        name = f"{step}.{output}"
+        if name in self._predictor.wrong_inputs:
+            offset, slope = self._predictor.implied_offsets(step, output, segments, measured)
+            none = np.zeros(len(offset))
+            self._estimators[name].update(time, offset * slope, none, slope)
+        else:
+            self._estimators[name].update(time, measured, self._table.value(name, segments))
 
     def _usable(self, name: str, segments: Ints, time: Ints) -> Bools:
         predicted = np.isfinite(self._table.value(name, segments))

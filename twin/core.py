@@ -57,6 +57,7 @@ class Core:
         inputs, gauges = input_columns(line, index), gauge_columns(line, index)
         names = [column.name for column in (*inputs, *gauges)]
         for step, config in line.steps.items():
+            names += [f"{step}.{name}" for name in surrogates[step].inputs]
             for output in (*config.outputs, *surrogates[step].outputs):
                 name = f"{step}.{output}"
                 names += [name, f"{name}.predicted", f"{name}.measured"]
@@ -72,7 +73,9 @@ class Core:
         held = [index[s.tag] for step in line.steps.values() for s in step.setpoints.values()]
         self.tracker = Tracker(line, index, [*inputs, *gauges], batch_inputs, held)
         self.predictor = Predictor(line, surrogates, self.table, self.tracker, self.estimators)
-        self._comparator = Comparator(line, self.table, self.tracker, self.estimators)
+        self._comparator = Comparator(
+            line, self.table, self.tracker, self.estimators, self.predictor
+        )
         self._advisor = Advisor(
             line,
             self.tags,
@@ -354,7 +357,7 @@ class Core:
             kind = self.line.steps[step].runs_on
             for output, (_, before, after) in changes.items():
                 learned = self._comparator.last.get(output)
-                if learned is None or output not in self.estimators:
+                if learned is None or output in self.predictor.wrong_inputs:
                     continue
                 # only a bias that was learned on this batch holds the error of its old value
                 of = self.tracker.batch_at(kind, np.array([learned]), np.array([time]))

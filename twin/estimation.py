@@ -54,12 +54,21 @@ class BiasEstimator:
         """Residuals taken so far."""
         return self._updates
 
-    def update(self, time: Ints, measured: Floats, mean: Floats) -> None:
-        """Take measurements in order of time with what the model alone says of them, SI."""
-        for now, value, said in zip(time.tolist(), measured.tolist(), mean.tolist(), strict=True):
-            if self._relative and not said > 0.0:
+    def update(
+        self, time: Ints, measured: Floats, mean: Floats, slope: Floats | None = None
+    ) -> None:
+        """Take measurements in order of time with what the model alone says of them, SI.
+
+        With a slope the state is what the measured less the said is divided by: the offset of an
+        input of the model, whose output rises by `slope` per unit of it.
+        """
+        slopes = mean if self._relative else np.ones_like(mean) if slope is None else slope
+        for now, value, said, scale in zip(
+            time.tolist(), measured.tolist(), mean.tolist(), slopes.tolist(), strict=True
+        ):
+            if not abs(scale) > 0.0:
                 continue
-            self._scale = said if self._relative else 1.0
+            self._scale = scale
             self._take(value - said)
             self._updates += 1
             self._remember(now)
@@ -146,8 +155,14 @@ class BiasEstimator:
         known, (bias, variance, _, scale) = self._known(time)
         return (
             np.where(known, bias * scale, 0.0),
-            np.where(known, np.sqrt(variance) * scale, np.nan),
+            np.where(known, np.sqrt(variance) * np.abs(scale), np.nan),
         )
+
+    def state(self, time: Ints) -> tuple[Floats, Floats]:
+        """The bare state, and the sigma of a measurement against what is made of it, SI."""
+        known, (bias, variance, noise, scale) = self._known(time)
+        sigma = np.sqrt(variance * scale**2 + noise)
+        return np.where(known, bias, 0.0), np.where(known, sigma, np.nan)
 
     def _known(self, time: Ints) -> tuple[Bools, Floats]:
         index = np.searchsorted(self._times[: self._count], time, "right") - 1

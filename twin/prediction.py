@@ -20,6 +20,8 @@ ALIKE: Final = 10
 """Segments over which machine values are averaged for the material to come."""
 TRANSIENT: Final = 0.03
 """Relative difference between machine values beyond which a machine is between two states."""
+BISECTIONS: Final = 16
+"""Halvings of an input's range before the root is interpolated."""
 REMEMBERED: Final = 4096
 """Segments per step whose inputs are kept for decisions and revisions."""
 
@@ -110,6 +112,13 @@ class Predictor:
         }
         self._recent: dict[str, deque[Prediction]] = {step: deque() for step in line.steps}
         self._batches: dict[str, dict[int, tuple[int, Floats]]] = {step: {} for step in line.steps}
+        self.wrong_inputs = {
+            f"{step}.{output}": surrogates[step].inputs.index(made.correction)
+            for step, config in line.steps.items()
+            for output, made in config.outputs.items()
+            if made.correction in config.inputs
+        }
+        """Outputs that are corrected by the offset of an input: its column, by `step.output`."""
         self._kept = dict.fromkeys(line.steps, 0)
         self._revised: dict[tuple[str, int], tuple[int, float]] = {}
         self.last_column = {
@@ -195,6 +204,8 @@ class Predictor:
         said = surrogate.predict(inputs)
         for index, output in enumerate(surrogate.outputs):
             self._table.put(f"{step}.{output}", segments, said.mean[:, index], time)
+        for index, name in enumerate(surrogate.inputs):
+            self._table.put(f"{step}.{name}", segments, inputs[:, index], time)
         sigma = np.full_like(said.mean, np.nan)
         prediction = Prediction(
             step, segments, time, inputs, said.mean, said.mean, sigma, said.in_domain
@@ -209,18 +220,79 @@ class Predictor:
     def correct(self, prediction: Prediction) -> Prediction:
         """With the biases that were known before the segments left the step."""
         step, segments, time = prediction.step, prediction.segments, prediction.time
-        corrected, sigma = prediction.mean.copy(), prediction.sigma.copy()
+        # a gauge at the step's exit reads at the same moment: that is not known before
+        corrected, sigma = self.corrected(step, prediction.inputs, prediction.mean, time - 1)
         for index, output in enumerate(self._surrogates[step].outputs):
-            name = f"{step}.{output}"
-            if name in self._estimators:
-                # a gauge at the step's exit reads at the same moment: that is not known before
-                corrected[:, index], sigma[:, index] = self._estimators[name].correct(
-                    corrected[:, index], time - 1
-                )
-            self._table.put(f"{name}.predicted", segments, corrected[:, index], time)
+            self._table.put(f"{step}.{output}.predicted", segments, corrected[:, index], time)
         return replace(
             prediction, inputs=prediction.inputs.copy(), corrected=corrected, sigma=sigma
         )
+
+    def corrected(
+        self, step: str, inputs: Floats, mean: Floats, time: Ints
+    ) -> tuple[Floats, Floats]:
+        """What a step makes of inputs (n, inputs) as measurements known at `time` correct it.
+
+        Args:
+            step: the step.
+            inputs: SI.
+            mean: what the surrogate alone says of them, SI.
+            time: n times, ns.
+
+        Returns:
+            The corrected outputs (n, k), and their sigma against a measurement.
+        """
+        made, sigma = mean.copy(), np.full_like(mean, np.nan)
+        for index, output in enumerate(self._surrogates[step].outputs):
+            name = f"{step}.{output}"
+            estimator = self._estimators.get(name)
+            if estimator is None:
+                continue
+            column = self.wrong_inputs.get(name)
+            if column is None:
+                made[:, index], sigma[:, index] = estimator.correct(mean[:, index], time)
+                continue
+            offset, sigma[:, index] = estimator.state(time)
+            if offset.any():
+                shifted = inputs.copy()
+                shifted[:, column] += offset
+                made[:, index] = self._surrogates[step].predict(shifted).mean[:, index]
+        return made, sigma
+
+    def implied_offsets(
+        self, step: str, output: str, segments: Ints, measured: Floats
+    ) -> tuple[Floats, Floats]:
+        """The offset of the wrong input that explains measurements, and the slope there, SI.
+
+        By bisection over the model's domain: no start value, so that nothing depends on history.
+        """
+        surrogate = self._surrogates[step]
+        column = self.wrong_inputs[f"{step}.{output}"]
+        index = surrogate.outputs.index(output)
+        inputs = np.column_stack(
+            [self._table.value(f"{step}.{name}", segments) for name in surrogate.inputs]
+        )
+        told = inputs[:, column].copy()
+
+        def miss(value: Floats) -> Floats:
+            inputs[:, column] = value
+            missed: Floats = surrogate.predict(inputs).mean[:, index] - measured
+            return missed
+
+        low, high = (np.full(len(told), edge) for edge in surrogate.domain[column])
+        at_low, at_high = miss(low), miss(high)
+        rises = np.sign(at_high - at_low)
+        for _ in range(BISECTIONS):
+            middle = 0.5 * (low + high)
+            here = miss(middle)
+            above = here * rises > 0
+            low, at_low = np.where(above, low, middle), np.where(above, at_low, here)
+            high, at_high = np.where(above, middle, high), np.where(above, here, at_high)
+        slope = (at_high - at_low) / (high - low)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = np.clip(low - at_low / slope, low, high)
+        known = np.isfinite(found) & (slope != 0.0)
+        return np.where(known, found - told, 0.0), np.where(known, slope, 0.0)
 
     def _input(
         self, step: str, name: str, source: InputConfiguration, segments: Ints, time: Ints
@@ -238,7 +310,9 @@ class Predictor:
         """A structure parameter as known at `time`: measured, else predicted and corrected."""
         name = f"{step}.{output}"
         predicted = self._table.value(name, segments)
-        if name in self._estimators:
+        if name in self.wrong_inputs:
+            predicted = self._table.value(f"{name}.predicted", segments)
+        elif name in self._estimators:
             predicted = self._estimators[name].correct(predicted, time)[0]
         measured = self._table.value(f"{name}.measured", segments)
         known = np.isfinite(measured) & (self._table.time(f"{name}.measured", segments) <= time)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    model_validator,
 )
 from pydantic import Tag as Choice
 
@@ -213,10 +214,10 @@ class OutputConfiguration(_Section):
     )
     target: float | None = Field(None, description="in unit")
     limits: tuple[float, float] | None = Field(None, description="specification, in unit")
-    correction: Literal["offset", "relative"] = Field(
+    correction: str = Field(
         "offset",
-        description="how measurements correct the model: by a difference, or by a factor where the "
-        "error grows with the value (flows, concentrations)",
+        description="how measurements correct the model: `offset` by a difference, `relative` by a "
+        "factor (flows, concentrations), or the name of an input of the step whose zero is unknown",
     )
     weight: float = Field(1.0, ge=0, description="cost of leaving the target, relative to others")
 
@@ -247,6 +248,16 @@ class StepConfiguration(_Section):
     advise_every: Duration = Field(
         10.0, gt=0, description="shortest time between two pieces of advice"
     )
+
+    @model_validator(mode="after")
+    def _corrected_by_something(self) -> Self:
+        for name, output in self.outputs.items():
+            if output.correction not in ("offset", "relative", *self.inputs):
+                raise ValueError(
+                    f"outputs.{name}.correction is {output.correction!r}; write offset, relative, "
+                    f"or one of the inputs {', '.join(self.inputs)}"
+                )
+        return self
 
 
 class StoreConfiguration(_Section):
