@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from asyncua.ua.uaerrors import UaError
 from rich import box
 from rich.console import Console
 from rich.live import Live
@@ -31,10 +32,12 @@ from twin.app import build_service, configure_logging, load_surrogates, read_lin
 from twin.cli.demo import DemoOptions, run_demo
 from twin.cli.doctor import Finding, examine
 from twin.cli.export import export_samples
+from twin.cli.processes import LineNotStartedError
 from twin.cli.view import number, view
 from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
+from twin.historian import HistorianError
 from twin.ports import ConfigurationMismatch
 
 app = typer.Typer(
@@ -43,11 +46,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else 110)
 err = Console(stderr=True)
-
-MISTAKES = (ConfigurationError, ConfigurationMismatch, ScenarioError, ValueError, OSError)
-"""What people and peers do wrong: told as sentences, without a traceback."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Config = Annotated[
@@ -62,14 +62,18 @@ def main() -> None:
     except* (
         ConfigurationError,
         ConfigurationMismatch,
+        HistorianError,
+        LineNotStartedError,
         ScenarioError,
+        UaError,
         ValueError,
         OSError,
     ) as group:
         for error in _leaves(group):
             problems = error.problems if isinstance(error, ConfigurationError) else [error]
             for problem in problems:
-                err.print(str(problem), style="red", markup=False, highlight=False, soft_wrap=True)
+                said = str(problem) or type(problem).__name__
+                err.print(said, style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
