@@ -27,6 +27,8 @@ from twin.units import to_si
 
 log = structlog.get_logger()
 Publish = Callable[[str, bytes], Awaitable[bool]]
+LINGER = 0.1
+"""Seconds from the wish to stop to the end of the connectors: what came before is taken."""
 
 
 class Connector(Source, Protocol):
@@ -116,6 +118,8 @@ class Service:
                 if self._publish is not None:
                     workers.append(tasks.create_task(self._send(self._publish), name="publisher"))
                 await self._stop.wait()
+                # what has arrived still waits for others to make a batch: it counts as received
+                await asyncio.sleep(LINGER)
                 for worker in workers:
                     worker.cancel()
         finally:
@@ -165,8 +169,8 @@ class Service:
                     self.store.put(self._as_samples(event))
                 case Recommendation():
                     self._announce(event)
+                    self._note(self._ledger.recommend, self.document(event), self.clock.now())
                     self._act(event)
-                    self._note(self._ledger.recommend, self.document(event))
                 case ModeChange():
                     self._note(
                         self._ledger.change_mode,
@@ -195,7 +199,9 @@ class Service:
 
     def _act(self, event: Recommendation) -> None:
         if event.state == "proposed" and self._auto_accept is not None:
-            self.accept(event.id, self._auto_accept)
+            # later events of the same batch may already have closed it, or `twin` accepted it
+            if self.core.open.get(event.web) is event:
+                self.accept(event.id, self._auto_accept)
         elif event.state == "accepted" and self._tasks is not None:
             self._tasks.create_task(self._write(event), name=f"write {event.id}")
         elif event.state in ("failed", "expired"):
@@ -209,9 +215,13 @@ class Service:
             if outcome.status != "applied":
                 break
         if outcomes[-1].status != "applied":
-            # never leave a machine with half a set
-            for change in recommendation.changes[: len(outcomes) - 1]:
-                await self._write_one(change, change.before)
+            # never leave a machine with half a set; only a denied write surely changed nothing
+            tried = len(outcomes) - (outcomes[-1].status == "denied")
+            for change in recommendation.changes[:tried]:
+                undone = await self._write_one(change, change.before)
+                if undone.status != "applied":
+                    name = self.core.tags[change.tag].name
+                    log.error("not taken back", setpoint=name, problem=undone.reason)
         self._carry_out(self.core.wrote(recommendation.id, outcomes, self.clock.now()))
 
     async def _write_one(self, change: Change, value: float) -> WriteOutcome:

@@ -27,12 +27,20 @@ class Store:
         historian: the time-series store; all its methods run on the store's thread.
         measured: tags below this index come from the line, those above are derived by the twin.
         capacity: most samples that may wait.
+        pause: between attempts to write to a historian that fails, s.
     """
 
-    def __init__(self, historian: Historian, measured: int, capacity: int = 2_000_000) -> None:
+    def __init__(
+        self,
+        historian: Historian,
+        measured: int,
+        capacity: int = 2_000_000,
+        pause: float = 1.0,
+    ) -> None:
         self._historian = historian
         self._measured = measured
         self._capacity = capacity
+        self._pause = pause
         self._waiting: deque[tuple[SampleBatch, tuple[Event, ...]]] = deque()
         self._samples = 0
         self._arrived = asyncio.Event()
@@ -67,16 +75,21 @@ class Store:
 
     async def run(self) -> None:
         """Write what waits, in order, until cancelled; then write the rest."""
+        writing: asyncio.Task[bool] | None = None
         try:
             while True:
                 await self._arrived.wait()
                 self._arrived.clear()
                 while self._waiting:
-                    if not await self._write():
-                        await asyncio.sleep(1.0)
+                    # a write under way must end, or its samples would be in nobody's hands
+                    writing = asyncio.create_task(self._write())
+                    if not await asyncio.shield(writing):
+                        await asyncio.sleep(self._pause)
         finally:
+            if writing is not None:
+                await writing
             if self._waiting:
-                await asyncio.shield(self._write())
+                await self._write()
 
     async def _write(self) -> bool:
         parts = list(self._waiting)
@@ -99,5 +112,6 @@ class Store:
         return True
 
     def close(self) -> None:
-        """Wait for the thread to finish."""
+        """Close the historian and wait for the thread to finish."""
+        self._thread.submit(self._historian.close)
         self._thread.shutdown(wait=True)

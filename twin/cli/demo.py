@@ -96,6 +96,7 @@ def in_specification(line: LineConfiguration, truth: Mapping[str, Floats]) -> tu
 def _without_advice(
     line: LineConfiguration, scenario: Scenario, seed: int, metres: float
 ) -> tuple[float, float]:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells all; the demo ends this one
     os.nice(10)
     return in_specification(line, run_headless(scenario, seed, metres).segments)  # type: ignore[arg-type]  # numeric columns only are used
 
@@ -139,7 +140,7 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
     """Run the demo to its end; None if it was interrupted.
 
     Raises:
-        ConfigurationError, ScenarioError, RuntimeError: something that the demo needs is not there.
+        ConfigurationError, ScenarioError, LineNotStartedError: the demo lacks something.
     """
     scenario = load_scenario(options.scenario)
     path = bundled("line.yaml")

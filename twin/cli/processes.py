@@ -83,17 +83,21 @@ async def program_running(command: Sequence[str]) -> AsyncIterator[asyncio.subpr
                 await process.wait()
 
 
+class LineNotStartedError(Exception):
+    """The virtual line ended before it was ready."""
+
+
 @contextlib.asynccontextmanager
 async def virtual_line(arguments: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Process]:
     """The virtual line, up and waiting for its epoch.
 
     Raises:
-        RuntimeError: it did not start; its own words are on standard error.
+        LineNotStartedError: its own words are on standard error.
     """
     async with program_running([sys.executable, "-m", "simulators", *arguments]) as process:
         assert process.stdout is not None
         async with asyncio.timeout(60):
             line = await process.stdout.readline()
         if not line or not json.loads(line).get("ready"):
-            raise RuntimeError("the virtual line did not start")
+            raise LineNotStartedError("the virtual line did not start")
         yield process
