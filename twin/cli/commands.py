@@ -32,6 +32,7 @@ from twin.app import build_service, configure_logging, load_surrogates, read_lin
 from twin.cli.demo import DemoOptions, run_demo
 from twin.cli.doctor import Finding, examine
 from twin.cli.export import export_samples
+from twin.cli.keys import decisions
 from twin.cli.processes import LineNotStartedError
 from twin.cli.view import number, view
 from twin.clock import LineClock
@@ -213,7 +214,7 @@ async def _run(
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(service.run())
             if live:
-                with Live(console=out, auto_refresh=False) as display:
+                with decisions(service), Live(console=out, auto_refresh=False) as display:
                     while not running.done():
                         display.update(view(service, line.name), refresh=True)
                         await asyncio.wait({running}, timeout=0.5)

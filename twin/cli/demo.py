@@ -25,6 +25,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from simulators.runner import run_headless
 from simulators.scenario import Scenario, load_scenario
 from twin.app import build_service, load_surrogates, read_line
+from twin.cli.keys import decisions
 from twin.cli.processes import broker, free_ports, virtual_line
 from twin.cli.view import view
 from twin.clock import LineClock
@@ -238,7 +239,7 @@ def _shown(
 ) -> Iterator[Callable[[bool], None]]:
     """A view to be refreshed; the last time with True, as the line has then ended."""
     if live:
-        with Live(console=console, auto_refresh=False) as display:
+        with decisions(service), Live(console=console, auto_refresh=False) as display:
             yield lambda ended: display.update(view(service, title, ended), refresh=True)
         return
     with Progress(

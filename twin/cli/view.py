@@ -6,9 +6,11 @@ import math
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from twin.cli.keys import HELP
 from twin.service import Service
 from twin.status import ParameterStatus
 
@@ -59,9 +61,9 @@ def view(service: Service, title: str, ended: bool = False) -> RenderableType:
     return Group(table, *_lines(service, ended))
 
 
-def _lines(service: Service, ended: bool) -> list[Text]:
+def _lines(service: Service, ended: bool) -> list[RenderableType]:
     core, status = service.core, service.status
-    lines = []
+    lines: list[RenderableType] = []
     for recommendation in status.recommendations.values():
         changes = ", ".join(
             f"{tag.name} {number(tag.from_si(change.before))} → "
@@ -70,21 +72,21 @@ def _lines(service: Service, ended: bool) -> list[Text]:
             for tag in (core.tags[change.tag],)
         )
         style = {"verified": "green", "failed": "bold red", "proposed": "yellow"}
-        lines.append(
-            Text.assemble(
-                (f"{recommendation.state:<11}", style.get(recommendation.state, "dim")),
-                f"{changes}\n            ",
-                (recommendation.note or recommendation.reason, "dim"),
-            )
-        )
+        state = recommendation.state
+        lines.append(Text.assemble((f"{state:<12}", style.get(state, "dim")), changes))
+        why = Text(recommendation.note or recommendation.reason, "dim")
+        lines.append(Padding(why, (0, 0, 0, 12)))
+        if state == "proposed":
+            lines.append(Padding(Text(HELP), (0, 0, 0, 12)))
     for step in core.line.steps:
         reason = core.trust.reason(step)
         if reason:
             lines.append(Text(f"{step} kept in shadow: {reason}", "yellow"))
     for source in service.sources:
-        state = source.state
-        if not state.connected and not ended:
-            lines.append(Text(f"{state.name}: {state.error or 'connecting'}", "bold red"))
+        connection = source.state
+        if not connection.connected and not ended:
+            said = connection.error or "connecting"
+            lines.append(Text(f"{connection.name}: {said}", "bold red"))
     lines.append(
         Text(
             f"{status.metres:.1f} m coated   {core.received:,} samples received   "
