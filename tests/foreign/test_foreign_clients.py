@@ -8,23 +8,26 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from connectors.mqtt import MqttSource
-from tests.connectors.reading import line, reading
 from tests.servers import broker, free_port, mosquitto
+from twin.app import build_service, load_surrogates, read_line
+from twin.cli.demo import accelerated
+from twin.cli.processes import virtual_line as virtual_line_process
 from twin.clock import LineClock
+from twin.configuration import bundled
 
 __all__ = ["broker", "mosquitto"]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 GAUGE = "virtual-line/gauges/wet_thickness"
-ADVICE = "linetwin/recommendations/coating"
+ADVICE = "linetwin/recommendations/coater"
 
 pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 
@@ -95,23 +98,34 @@ async def test_node_opcua_browses_subscribes_and_is_refused(
     assert answer["before"] == answer["after"]
 
 
-async def test_mqtt_js_reads_a_gauge_and_a_retained_recommendation(
-    clients: Path, virtual_line: int, mosquitto: int
+async def test_mqtt_js_reads_a_gauge_and_the_twins_retained_recommendation(
+    clients: Path, mosquitto: int, tmp_path: Path
 ) -> None:
-    tags = {
-        "wet": {
-            "unit": "um",
-            "class": "SP",
-            "role": "measurement",
-            "connector": "gauges",
-            "address": {"topic": GAUGE},
-        }
-    }
-    connector = {"kind": "mqtt", "host": "127.0.0.1", "port": mosquitto}
-    source = MqttSource("gauges", line({"gauges": connector}, tags), LineClock())
-    async with reading(source) as read:
-        await read.connected()
-        assert await source.publish(ADVICE, b'{"step": "coating"}', retain=True)
-    answer = await node(clients, "mqtt_client.mjs", f"mqtt://127.0.0.1:{mosquitto}", GAUGE, ADVICE)
+    ports = {name: free_port() for name in ("mixer", "coater", "calender")}
+    ports["mqtt"] = mosquitto
+    epoch = time.time_ns() + 5_000_000_000
+    words = ["--seed", "1", "--acceleration", "60", "--epoch-ns", str(epoch)]
+    words += [word for name in ports for word in (f"--{name}-port", str(ports[name]))]
+    path = bundled("line.yaml")
+    configuration = accelerated(read_line(path), 60, ports)
+    async with virtual_line_process(words):
+        service = build_service(
+            configuration,
+            load_surrogates(configuration, path.parent),
+            LineClock(60, epoch),
+            tmp_path,
+        )
+        running = asyncio.create_task(service.run())
+        answer = await node(
+            clients, "mqtt_client.mjs", f"mqtt://127.0.0.1:{mosquitto}", GAUGE, ADVICE
+        )
+        service.stop()
+        await running
+        service.store.close()
     assert {"value", "time", "unit"} <= set(answer[GAUGE]["payload"])
-    assert answer[ADVICE] == {"payload": {"step": "coating"}, "retained": True}
+    advice = answer[ADVICE]["payload"]
+    assert advice["schema"] == "linetwin/recommendation/1"
+    assert advice["state"] == "proposed"
+    assert advice["changes"][0]["setpoint"] == "coater.pump_flow_setpoint"
+    again = await node(clients, "mqtt_client.mjs", f"mqtt://127.0.0.1:{mosquitto}", ADVICE)
+    assert again[ADVICE]["retained"]
