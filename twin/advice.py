@@ -23,7 +23,7 @@ from twin.units import to_si
 ITERATIONS = 3
 SIGNIFICANT = 3.0
 """Misses of the target within this many sigma of the bias are noise, not worth a move."""
-WORTH = 0.2
+WORTH = 0.3
 """Misses within this share of the specification's half width are not worth a move either."""
 
 

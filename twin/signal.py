@@ -225,12 +225,14 @@ class HeldSignal:
         return np.where(index < 0, np.nan, value)
 
     def changes(self, after: int, until: int) -> tuple[Ints, Floats]:
-        """Times and values of the samples with after < time <= until."""
-        time = self._data.time
-        span = slice(
-            int(np.searchsorted(time, after, "right")), int(np.searchsorted(time, until, "right"))
-        )
-        return time[span], self._data.column(self._VALUE)[span]
+        """Times and values of the samples with after < time <= until that say something new."""
+        time, value = self._data.time, self._data.column(self._VALUE)
+        start, end = np.searchsorted(time, [after, until], "right")
+        said = value[max(0, start - 1) : end]
+        new = said[1:] != said[:-1]
+        if start == 0:
+            new = np.append(True, new)[:end]
+        return time[start:end][new], value[start:end][new]
 
     def integral(self, time: Ints) -> Floats:
         """Integral over time from the first sample on, SI unit times s."""

@@ -227,6 +227,7 @@ class Tracker:
         self._batches = dict(line.batches)
         self._batch_inputs = {name: list(indices) for name, indices in batch_inputs.items()}
         self._released: dict[str, list[tuple[int, int]]] = {name: [] for name in line.batches}
+        self._last_batch: dict[str, int] = {}
         self._drawn: dict[str, list[tuple[int, float]]] = {name: [] for name in line.batches}
         self._heads: dict[str, list[tuple[float, int, int]]] = {name: [] for name in line.batches}
         self._splices: deque[tuple[float, int]] = deque(maxlen=MOST_OPEN)
@@ -528,9 +529,10 @@ class Tracker:
         inputs = [self._signals[index][0] for index in self._batch_inputs.get(name, ())]
         number = self._signals[self._tags[config.number]][0]
         waiting = self._released[name]
-        waiting += [
-            (int(value), time) for time, value in _changes(number, before, tracked.frontier)
-        ]
+        for time, value in _changes(number, before, tracked.frontier):
+            if int(value) != self._last_batch.get(name):
+                self._last_batch[name] = int(value)
+                waiting.append((int(value), time))
         if not inputs or any(not len(signal) for signal in inputs):
             return
         for batch, released in waiting:
