@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -13,7 +13,6 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
-    model_validator,
 )
 from pydantic import Tag as Choice
 
@@ -30,7 +29,7 @@ class _Section(BaseModel):
 class OpcUaConnector(_Section):
     """An OPC UA server, usually one machine."""
 
-    kind: Literal["opcua"]
+    kind: Literal["opcua"] = Field(description="says that this is an OPC UA server")
     url: str = Field(pattern=r"^opc\.tcp://.+", description="endpoint, e.g. opc.tcp://host:4840/x")
     sampling_interval: Duration = Field(0.1, ge=0, description="asked of the server for every tag")
     publishing_interval: Duration = Field(0.05, gt=0, description="asked for the subscription")
@@ -43,11 +42,13 @@ class OpcUaConnector(_Section):
 class MqttConnector(_Section):
     """An MQTT 5 broker."""
 
-    kind: Literal["mqtt"]
-    host: str
-    port: int = Field(1883, ge=1, le=65535)
-    client_id: str = Field("linetwin", min_length=1)
-    qos: Literal[0, 1] = 1
+    kind: Literal["mqtt"] = Field(description="says that this is an MQTT broker")
+    host: str = Field(description="name or address of the broker")
+    port: int = Field(1883, ge=1, le=65535, description="TCP port of the broker")
+    client_id: str = Field(
+        "linetwin", min_length=1, description="unique among the broker's clients"
+    )
+    qos: Literal[0, 1] = Field(1, description="quality of service of subscriptions and messages")
     max_payload: PositiveInt = Field(
         65_536, description="bytes; a longer message is counted and not parsed"
     )
@@ -79,7 +80,9 @@ class MqttAddress(_Section):
     )
     value: str = Field("value", description="path of the value, dots between keys")
     time: str = Field("time", description="path of the source time: ISO 8601, or a number")
-    time_unit: Literal["iso", "s", "ms", "us", "ns"] = Field("iso")
+    time_unit: Literal["iso", "s", "ms", "us", "ns"] = Field(
+        "iso", description="how the time is written; numbers count from 1970, UTC"
+    )
     unit: str | None = Field(None, description="path of the unit; refused where it is another")
     status: str | None = Field(None, description="path of good (or ok), uncertain or bad")
     roll: str | None = Field(None, description="path of the roll (laboratory)")
@@ -113,7 +116,7 @@ class TagConfiguration(_Section):
     parameter_class: ParameterClass = Field(
         alias="class", description="MP machine, PP process, SP structure parameter"
     )
-    role: Role
+    role: Role = Field(description="what the value is to the twin; only a setpoint is written")
     connector: str = Field(description="name of a connector")
     address: Address = Field(description="a node (OPC UA) or a topic (MQTT)")
     station: str | None = Field(None, description="where on the web it acts or measures")
@@ -167,7 +170,7 @@ class BatchConfiguration(_Section):
     number: str = Field(description="tag of the batch that was released last")
     drawn: str = Field(description="tag of the batch that feeds the hose")
     flow: str = Field(description="tag of the flow that the pump delivers")
-    web: str
+    web: str = Field(description="name of the web that is coated")
     head: str = Field(description="station at which the slurry meets the web")
     hose_volume: Volume = Field(ge=0, description="dead volume between batch and head")
 
@@ -207,7 +210,9 @@ class OutputConfiguration(_Section):
 
     unit: str = Field(description="unit in which people read it")
     measured_by: str | None = Field(None, description="tag of the gauge")
-    calculated_from: PorosityConfiguration | None = None
+    calculated_from: PorosityConfiguration | None = Field(
+        None, description="measurements that give it, where no gauge does"
+    )
     laboratory: str | None = Field(None, description="tag of the laboratory value")
     uncertainty: float | None = Field(
         None, gt=0, description="of one measurement of a segment, one sigma, in unit"
@@ -237,7 +242,11 @@ class StepConfiguration(_Section):
 
     runs_on: str = Field(description="name of a web, or of the slurry batches")
     model: str = Field(description="a committed model's name, or the path of an .onnx file")
-    mode: Mode = "shadow"
+    mode: Mode = Field(
+        "shadow",
+        description="model: asked by hand; shadow: nothing out; advisory: a person accepts; "
+        "twin: written by itself",
+    )
     inputs: dict[str, Source] = Field(
         description="by the model's input names; a plain text is a tag, or else step.parameter"
     )
@@ -248,16 +257,6 @@ class StepConfiguration(_Section):
     advise_every: Duration = Field(
         10.0, gt=0, description="shortest time between two pieces of advice"
     )
-
-    @model_validator(mode="after")
-    def _corrected_by_something(self) -> Self:
-        for name, output in self.outputs.items():
-            if output.correction not in ("offset", "relative", *self.inputs):
-                raise ValueError(
-                    f"outputs.{name}.correction is {output.correction!r}; write offset, relative, "
-                    f"or one of the inputs {', '.join(self.inputs)}"
-                )
-        return self
 
 
 class StoreConfiguration(_Section):
@@ -270,7 +269,7 @@ class StoreConfiguration(_Section):
 class LineConfiguration(_Section):
     """A line: connectors, tags, webs, steps."""
 
-    name: str
+    name: str = Field(description="shown to people")
     segment: Length = Field(0.5, gt=0.01, le=100, description="length of a web segment")
     lateness: Duration = Field(
         2.0, ge=0, description="how late or out of order a sample may come and still be used"
@@ -280,11 +279,15 @@ class LineConfiguration(_Section):
         60.0, gt=0, description="samples further in the future are refused"
     )
     oldest: Duration = Field(3600.0, gt=0, description="samples further in the past are refused")
-    store: StoreConfiguration = Field(default_factory=StoreConfiguration)
-    connectors: dict[str, Connector]
-    tags: dict[str, TagConfiguration]
-    webs: dict[str, WebConfiguration]
-    batches: dict[str, BatchConfiguration] = Field(default_factory=dict)
+    store: StoreConfiguration = Field(
+        default_factory=StoreConfiguration, description="where everything is kept"
+    )
+    connectors: dict[str, Connector] = Field(description="machines and brokers to connect to")
+    tags: dict[str, TagConfiguration] = Field(description="signals, e.g. coater.line_speed")
+    webs: dict[str, WebConfiguration] = Field(description="machines that a web runs through")
+    batches: dict[str, BatchConfiguration] = Field(
+        default_factory=dict, description="slurry batches that feed a web"
+    )
     steps: dict[str, StepConfiguration] = Field(description="in the order of the process")
 
     def measured_tags(self) -> list[Tag]:

@@ -232,6 +232,8 @@ def _check_output(
     laboratory = found.tag((*path, "laboratory"), output.laboratory)
     if laboratory is not None:
         _check_laboratory(found, step, (*path, "laboratory"), output, laboratory, runs=runs)
+    corrections = ("offset", "relative", *step.inputs)
+    found.known((*path, "correction"), "correction", output.correction, corrections)
     ascending = found.ascending((*path, "limits"), "limits", output.limits)
     if output.limits is not None and output.target is not None and ascending:
         low, high = output.limits
