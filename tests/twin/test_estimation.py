@@ -1,0 +1,67 @@
+"""The estimator: slow, robust, and quick when the process has really shifted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from twin.estimation import BiasEstimator
+
+NOISE = 0.3
+
+
+def fed(values: list[float], mean: float = 0.0, relative: bool = False) -> BiasEstimator:
+    estimator = BiasEstimator(NOISE, relative)
+    for second, value in enumerate(values):
+        estimator.update(np.array([second]), np.array([mean + value]), np.array([mean]))
+    return estimator
+
+
+def bias(estimator: BiasEstimator, at: int = 2**60) -> float:
+    return float(estimator.at(np.array([at]))[0][0])
+
+
+def noise(count: int) -> list[float]:
+    return (NOISE * np.random.default_rng(7).standard_normal(count)).tolist()
+
+
+def test_nothing_is_known_before_the_first_residual() -> None:
+    found, sigma = BiasEstimator(NOISE).at(np.array([5]))
+    assert found[0] == 0.0
+    assert np.isnan(sigma[0])
+
+
+def test_one_spike_changes_nothing() -> None:
+    quiet, spiked = fed(noise(80)), fed([*noise(80), 20.0])
+    assert bias(spiked) == pytest.approx(bias(quiet), abs=1e-12)
+
+
+def test_a_step_is_adopted_with_the_second_segment() -> None:
+    stepped = fed([*noise(80), -16.0, -16.1])
+    assert bias(stepped) == pytest.approx(-16.1, abs=0.3)
+
+
+def test_a_small_step_is_found_by_its_persistence() -> None:
+    values = noise(110)
+    shifted = fed([value + (0.7 if index >= 80 else 0.0) for index, value in enumerate(values)])
+    assert bias(shifted) == pytest.approx(0.7, abs=0.25)
+
+
+def test_noise_is_learned_and_never_below_what_is_stated() -> None:
+    estimator = fed((3.0 * np.array(noise(300))).tolist())
+    assert estimator.state(np.array([2**60]))[1][0] == pytest.approx(3.0 * NOISE, rel=0.4)
+    assert fed([0.0] * 50).state(np.array([2**60]))[1][0] >= NOISE
+
+
+def test_a_factor_holds_at_another_value() -> None:
+    estimator = fed([-9.0] * 20, mean=100.0, relative=True)
+    corrected, _ = estimator.correct(np.array([200.0]), np.array([2**60]))
+    assert corrected[0] == pytest.approx(182.0, rel=1e-6)
+
+
+def test_a_revised_input_leaves_the_corrected_value() -> None:
+    for relative in (False, True):
+        estimator = fed([-9.0] * 20, mean=100.0, relative=relative)
+        estimator.shift(50, 100.0, 92.0)
+        assert estimator.correct(np.array([92.0]), np.array([60]))[0][0] == pytest.approx(91.0)
+        assert estimator.correct(np.array([100.0]), np.array([40]))[0][0] == pytest.approx(91.0)
