@@ -25,8 +25,8 @@ actions:
   - {at: {metre: 14}, do: splice}
   - {at: {metre: 25}, do: roll_change}
   - {at: {metre: 38}, do: splice}
-  - {at: {time: 13 min}, do: cut_out, metres: 2.3}
-  - {at: {time: 15 min}, do: cut_out, metres: 1}
+  - {at: {time: 10 min}, do: cut_out, metres: 2.3}
+  - {at: {time: 17 min}, do: cut_out, metres: 1}
 """
 
 

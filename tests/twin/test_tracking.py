@@ -1,0 +1,55 @@
+"""The tracker: lateness in order of arrival, and machines that spoke long ago."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.in_process import EPOCH, line_configuration
+from twin.prediction import input_columns
+from twin.samples import SampleBatch
+from twin.tracking import Tracker
+
+S = 1_000_000_000
+LINE = line_configuration()
+TAGS = {name: index for index, name in enumerate(LINE.tags)}
+SETPOINT = TAGS["coater.pump_flow_setpoint"]
+ENCODER = TAGS["coater.web_length"]
+
+
+def tracker() -> Tracker:
+    return Tracker(LINE, TAGS, input_columns(LINE, TAGS), {}, [SETPOINT])
+
+
+def rows(*entries: tuple[int, float, float]) -> SampleBatch:
+    tags, seconds, values = zip(*entries, strict=True)
+    return SampleBatch.of(tags, [EPOCH + int(second * S) for second in seconds], values)
+
+
+def test_a_late_sample_is_counted_whatever_the_cut() -> None:
+    entries = [(SETPOINT, 0.0, 1.0), (ENCODER, 10.0, 5.0), (SETPOINT, 7.9, 2.0)]
+    whole, cut = tracker(), tracker()
+    whole.feed(rows(*entries))
+    for entry in entries:
+        cut.feed(rows(entry))
+    for found in (whole, cut):
+        assert found.late == {SETPOINT: 1}
+        found.feed(rows((ENCODER, 60.0, 8.0)))
+        assert found.value_at(SETPOINT, EPOCH + 9 * S) == 1.0
+
+
+def test_a_sample_at_the_bound_is_used() -> None:
+    found = tracker()
+    found.feed(rows((SETPOINT, 0.0, 1.0), (ENCODER, 10.0, 5.0), (SETPOINT, 8.0, 2.0)))
+    found.feed(rows((ENCODER, 60.0, 8.0)))
+    assert not found.late
+    assert found.value_at(SETPOINT, EPOCH + 9 * S) == 2.0
+
+
+def test_the_first_word_of_a_machine_holds_from_when_it_arrived() -> None:
+    """A server connected later tells a setpoint that was written an hour ago."""
+    found = tracker()
+    found.feed(rows((ENCODER, 0.0, 5.0), (ENCODER, 10.0, 5.5)))
+    found.feed(rows((SETPOINT, -3600.0, 1.0), (ENCODER, 60.0, 8.0)))
+    assert not found.late
+    assert np.isnan(found.value_at(SETPOINT, EPOCH + 5 * S))
+    assert found.value_at(SETPOINT, EPOCH + 9 * S) == 1.0
