@@ -167,14 +167,8 @@ class DuckDBHistorian:
             last.tag[chosen], last.time[chosen], last.value[chosen], last.quality[chosen]
         )
 
-    def buckets(self, tag: int, start: int, end: int, count: int) -> Buckets:
-        """See `ports.Historian`."""
-        return self.buckets_of([tag], start, end, count)[tag]
-
-    def buckets_of(
-        self, tags: Sequence[int], start: int, end: int, count: int
-    ) -> dict[int, Buckets]:
-        """`buckets` of several tags in one pass over the file, by tag.
+    def buckets(self, tags: Sequence[int], start: int, end: int, count: int) -> dict[int, Buckets]:
+        """See `ports.Historian`.
 
         The width is rounded up to whole ns, so that the last bucket may be shorter by `count` ns.
 

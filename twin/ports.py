@@ -134,8 +134,8 @@ class Historian(Protocol):
         """The last sample of each tag that has one, in any order."""
         ...
 
-    def buckets(self, tag: int, start: int, end: int, count: int) -> Buckets:
-        """`count` equal buckets over [start, end): minimum, mean, maximum of the good values."""
+    def buckets(self, tags: Sequence[int], start: int, end: int, count: int) -> dict[int, Buckets]:
+        """By tag `count` equal buckets over [start, end): minimum, mean, maximum, good values."""
         ...
 
     def events(self, start: int, end: int) -> list[Event]:

@@ -90,7 +90,7 @@ def test_historian_beside_raw_duckdb(tmp_path: Path, capsys: pytest.CaptureFixtu
                 ),
             ),
             "20 tags downsampled": (
-                timed(lambda: historian.buckets_of(chosen, 0, SPAN, COUNT)),
+                timed(lambda: historian.buckets(chosen, 0, SPAN, COUNT)),
                 timed(
                     lambda: raw.execute(
                         f"SELECT tag, time // {width} AS b, min(value), avg(value), max(value)"

@@ -134,18 +134,18 @@ class HistorianContract:
                 (0, 10, 50.0),
             )
         )
-        found = historian.buckets(0, START, START + 10 * SECOND, 5)
+        found = historian.buckets([0], START, START + 10 * SECOND, 5)[0]
         assert ((found.time - START) // SECOND).tolist() == [0, 8]
         assert found.minimum.tolist() == [1.0, 7.0]
         assert found.mean.tolist() == [2.0, 7.0]
         assert found.maximum.tolist() == [3.0, 7.0]
         assert found.count.tolist() == [2, 1]
-        assert len(historian.buckets(2, START, START + 10 * SECOND, 5).time) == 0
+        assert len(historian.buckets([2], START, START + 10 * SECOND, 5)[2].time) == 0
 
     def test_buckets_over_months_do_not_overflow(self, opened: Open) -> None:
         historian = opened(TAGS)
         historian.append(batch((0, 0, 1.0), (0, 90 * 86_400 - 1, 2.0)))
-        found = historian.buckets(0, START, START + 90 * 86_400 * SECOND, 5_000)
+        found = historian.buckets([0], START, START + 90 * 86_400 * SECOND, 5_000)[0]
         assert found.mean.tolist() == [1.0, 2.0]
 
     def test_events_are_read_by_time(self, opened: Open) -> None:

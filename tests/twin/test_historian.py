@@ -98,4 +98,4 @@ def test_asking_for_no_bucket_is_an_error(tmp_path: Path) -> None:
         DuckDBHistorian(tmp_path / "historian.duckdb", TAGS) as historian,
         pytest.raises(ValueError, match="at least one bucket"),
     ):
-        historian.buckets(0, START, START, 5)
+        historian.buckets([0], START, START, 5)
