@@ -102,9 +102,9 @@ def test_splices_roll_changes_and_cut_outs() -> None:
     found = errors(run)
     report("splices, roll changes, cut-outs", found)
     for gauge, error in found.items():
-        # the counter tells a cut up to a tick after it was made: one reading may fall in between
+        # the counter tells a cut up to a second after it was made: two readings may fall in between
         beyond = np.abs(error) >= run.configuration.segment
-        assert beyond.sum() <= (2 if gauge == "calendered_thickness" else 0), gauge
+        assert beyond.sum() <= (4 if gauge == "calendered_thickness" else 0), gauge
     text = " ".join(repr(event) for event in run.events)
     assert text.count("kind='cut out'") == 2
     assert text.count("kind='splice'") == 2
