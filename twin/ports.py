@@ -146,10 +146,6 @@ class Historian(Protocol):
         """Delete samples and events older than `since`; how many samples went."""
         ...
 
-    def close(self) -> None:
-        """Let go of the store, so that others may open it."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class SurrogateOutput:

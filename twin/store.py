@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -15,6 +15,14 @@ from twin.samples import SampleBatch
 
 Result = TypeVar("Result")
 log = structlog.get_logger()
+
+
+class OpenHistorian(Historian, Protocol):
+    """A historian that the store closes at the end."""
+
+    def close(self) -> None:
+        """Let go of the store, so that others may open it."""
+        ...
 
 
 class Store:
@@ -32,7 +40,7 @@ class Store:
 
     def __init__(
         self,
-        historian: Historian,
+        historian: OpenHistorian,
         measured: int,
         capacity: int = 2_000_000,
         pause: float = 1.0,

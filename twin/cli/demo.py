@@ -183,8 +183,9 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
         interrupted = await _follow(service, simulator, options.metres, console, live, title)
         if interrupted:
             baseline.cancel()
+            workers = list(pool._processes.values())
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in pool._processes.values():
+            for process in workers:
                 process.terminate()
             return None
         if options.picture is not None:
