@@ -236,3 +236,17 @@ plant:
     rows = run_headless(parse_scenario(text), 1, 10.0).segments
     assert rows["mass_loading"][-1] == pytest.approx(180, rel=0.05)
     assert rows["residual_solvent"].max() < 0.005
+
+
+def test_the_gap_sets_the_loading_of_a_comma_bar_and_not_of_a_slot_die() -> None:
+    loadings = {}
+    for mode in ("slot_die", "comma_bar"):
+        for gap in (180, 220):
+            text = (
+                f"name: gap\nplant: {{coater: {{mode: {mode}}}, recipe: {{coating_gap_um: {gap}}}}}"
+            )
+            truth = run_headless(parse_scenario(text), 1, 6.0)
+            loadings[mode, gap] = float(truth.segments["mass_loading"][6:].mean())
+    ratio = {mode: loadings[mode, 220] / loadings[mode, 180] for mode in ("slot_die", "comma_bar")}
+    assert ratio["slot_die"] == pytest.approx(1.0, abs=0.005)
+    assert ratio["comma_bar"] == pytest.approx(220 / 180, rel=0.03)
