@@ -23,6 +23,8 @@ from twin.ports import Sink
 from twin.service import Service
 from twin.store import Store
 
+GAUGE_LINGER = 0.02
+"""Seconds that a gauge's message waits for others: advice should follow it within 250 ms."""
 MODELS = Path(__file__).parents[1] / "surrogates" / "models"
 
 
@@ -73,7 +75,7 @@ def build_service(
     publisher: tuple[MqttSource, str] | None = None
     for name, connector in line.connectors.items():
         if isinstance(connector, MqttConnector):
-            source = MqttSource(name, line, clock)
+            source = MqttSource(name, line, clock, linger=GAUGE_LINGER)
             sources.append(source)
             if connector.publish is not None and publisher is None:
                 publisher = source, connector.publish

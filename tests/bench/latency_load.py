@@ -15,6 +15,7 @@ import numpy as np
 from connectors.mqtt import MqttSource
 from connectors.opcua import OpcUaSource
 from tests.bench.opcua_load import TAGS, URI, url
+from twin.app import GAUGE_LINGER
 from twin.clock import LineClock
 from twin.configuration.models import LineConfiguration
 from twin.core import Core
@@ -128,7 +129,7 @@ async def serve(opcua_port: int, mqtt_port: int, folder: Path) -> None:
     clock = LineClock()
     core = Core(configuration, {"coating": Proportional()})
     load = OpcUaSource("load", configuration, clock)
-    gauges = MqttSource("gauges", configuration, clock)
+    gauges = MqttSource("gauges", configuration, clock, linger=GAUGE_LINGER)
 
     async def publish(topic: str, payload: bytes) -> bool:
         return await gauges.publish(f"{TOPIC}/{topic}", payload, retain=True)

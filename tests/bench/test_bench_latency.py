@@ -113,7 +113,13 @@ def twin(opcua_port: int, mqtt_port: int, folder: Path) -> Iterator[subprocess.P
 
 
 @pytest.mark.bench
-def test_from_gauge_to_recommendation(broker: Broker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [False, True], ids=["broker as it comes", "set_tcp_nodelay"])
+def test_from_gauge_to_recommendation(broker: Broker, tmp_path: Path, at_once: bool) -> None:
+    if at_once:
+        broker.stop()
+        with (tmp_path / "mosquitto.conf").open("a") as configuration:
+            configuration.write("set_tcp_nodelay true\n")
+        broker.start()
     port = free_port()
     measuring = Measuring(broker.port)
     with process("server", port) as server:
@@ -129,7 +135,10 @@ def test_from_gauge_to_recommendation(broker: Broker, tmp_path: Path) -> None:
         go(server)
     measuring.close()
     latencies = measuring.latencies()
-    print(f"\n{TAGS} tags x {RATE} Hz beside the line; {figures}")
+    print(
+        f"\n{TAGS} tags x {RATE} Hz beside the line, broker "
+        f"{'with set_tcp_nodelay' if at_once else 'as it comes'}; {figures}"
+    )
     assert len(latencies) > 100
     shares = np.percentile(latencies, [50, 99])
     bare = np.percentile(measuring.round_trips, [50, 99])

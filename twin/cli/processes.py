@@ -45,7 +45,7 @@ async def broker(port: int) -> AsyncIterator[str]:
         file = Path(folder) / "mosquitto.conf"
         file.write_text(
             f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
-            "max_queued_messages 100000\nlog_type error\n"
+            "max_queued_messages 100000\nset_tcp_nodelay true\nlog_type error\n"
         )
         async with program_running([program, "-c", str(file)]):
             await _answers(port)
