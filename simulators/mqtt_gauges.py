@@ -1,4 +1,4 @@
-"""Gauges and laboratory on MQTT 5: JSON, QoS 1."""
+"""Gauges and laboratory on MQTT 5, or 3.1.1 where the broker has no other: JSON, QoS 1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 from simulators.clock import to_iso
 from simulators.gauges import Reading
@@ -26,20 +27,36 @@ class GaugePublisher:
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-        self._client.max_queued_messages_set(_QUEUE)
-        self._client.max_inflight_messages_set(500)
-        self._client.reconnect_delay_set(1, 5)
+        self._client = self._make(MQTTProtocolVersion.MQTTv5)
+        self._too_new = False
+
+    def _make(self, protocol: MQTTProtocolVersion) -> mqtt.Client:
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
+        client.max_queued_messages_set(_QUEUE)
+        client.max_inflight_messages_set(500)
+        client.reconnect_delay_set(1, 5)
+        client.on_connect = self._answered
+        return client
+
+    def _answered(self, _: mqtt.Client, __: Any, ___: Any, reason: ReasonCode, ____: Any) -> None:
+        self._too_new = reason == "Unsupported protocol version"
 
     async def __aenter__(self) -> Self:
         """Start; waits a few seconds for the broker, then goes on trying behind the scenes."""
+        await self._start()
+        if self._too_new:
+            await asyncio.to_thread(self._client.loop_stop)
+            self._client, self._too_new = self._make(MQTTProtocolVersion.MQTTv311), False
+            await self._start()
+        return self
+
+    async def _start(self) -> None:
         self._client.connect_async(self._host, self._port, keepalive=30)
         self._client.loop_start()
         for _ in range(int(_CONNECT_SECONDS / 0.02)):
-            if self._client.is_connected():
+            if self._client.is_connected() or self._too_new:
                 break
             await asyncio.sleep(0.02)
-        return self
 
     async def __aexit__(
         self,
