@@ -38,6 +38,7 @@ from twin.tags import Tag
 from twin.units import to_si
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = (1 << 63) - 1
 _PER_REQUEST: Final = 200
 _KEEP_ALIVE: Final = 2.0
 _LIFETIME: Final = 120.0
@@ -69,11 +70,15 @@ Element = TypeVar("Element")
 
 
 def nanoseconds(moment: datetime) -> int:
-    """Nanoseconds since the epoch; a moment without zone is UTC, as OPC UA has it."""
+    """Nanoseconds since the epoch; a moment without zone is UTC, as OPC UA has it.
+
+    The years 1601 and 9999, which servers send for "never", become the nearest that 64 bits hold.
+    """
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     past = moment - _EPOCH
-    return (past.days * 86_400 + past.seconds) * 1_000_000_000 + past.microseconds * 1_000
+    time = (past.days * 86_400 + past.seconds) * 1_000_000_000 + past.microseconds * 1_000
+    return min(max(time, 0), _LATEST)
 
 
 def chunks(elements: Sequence[Element]) -> Iterator[Sequence[Element]]:
@@ -268,7 +273,9 @@ class OpcUaSource:
         """Connect, and stay connected until cancelled: reconnects by itself.
 
         Raises:
-            ConfigurationMismatch: the server contradicts the configuration.
+            ConfigurationMismatch: the server contradicts the configuration at its first
+                connection. Later it is away until it agrees again: one that is starting up may
+                not have all its nodes yet.
         """
         waits = pauses(self._connector.reconnect_max_delay)
         while True:
@@ -277,7 +284,11 @@ class OpcUaSource:
             except _SubscriptionLostError as error:
                 self._lost(str(error))
                 waits = pauses(self._connector.reconnect_max_delay)
-            except (OSError, TimeoutError, UaError) as error:
+            except ConfigurationMismatch as mismatch:
+                if not self._counters.received:
+                    raise
+                self._lost(str(mismatch))
+            except Exception as error:  # whatever the library raises, the other connectors go on
                 if self._counters.connected:
                     waits = pauses(self._connector.reconnect_max_delay)
                 self._lost(f"{self._connector.url}: {_sentence(error)}")

@@ -166,6 +166,26 @@ async def test_a_restarted_server_leaves_a_marked_gap(machine: Machine) -> None:
         assert sum(row[2] == BAD_NO_COMMUNICATION for row in read.rows(1)) == 1
 
 
+async def test_a_server_that_comes_back_without_a_node_is_waited_for(machine: Machine) -> None:
+    await machine.has("Speed", 1.0).start()
+    speed = machine.variables.copy()
+    async with reading(source_of(of(machine, {"speed": opcua_tag("Speed", "m/s")}))) as read:
+        await read.connected()
+        await machine.stop()
+        machine.variables.clear()
+        await machine.start()
+        await until(lambda: "no node" in (read.source.state.error or ""))
+        await machine.stop()
+        machine.variables |= speed
+        await machine.start()
+        await read.connected()
+
+
+def test_never_is_a_moment_that_64_bits_hold() -> None:
+    assert nanoseconds(datetime(1601, 1, 1, tzinfo=UTC)) == 0
+    assert nanoseconds(datetime(9999, 12, 31, tzinfo=UTC)) == np.iinfo(np.int64).max
+
+
 async def test_nothing_is_lost_when_only_the_network_was_away(machine: Machine) -> None:
     await machine.has("Speed", 0.0).has("Gap", 3.0).start()
     relay = Relay(machine.port)
