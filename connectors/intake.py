@@ -31,6 +31,7 @@ class Counters:
     received: int = 0
     error: str | None = "not yet connected"
     refused: dict[str, int] = field(default_factory=dict)
+    marked: int = 0
     _logged: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def connect(self) -> None:
@@ -48,8 +49,9 @@ class Counters:
             _LOG.warning("not connected", connector=self.name, error=error)
         self.connected, self.error = False, error
 
-    def refuse(self, reason: str, **facts: Any) -> None:
-        """Count a message that held no usable sample."""
+    def refuse(self, reason: str, marked: bool = False, **facts: Any) -> None:
+        """Count a message without a usable sample; `marked`: it is handed on as a bad one."""
+        self.marked += marked
         count = self.refused.get(reason, 0) + 1
         self.refused[reason] = count
         now = time.monotonic()
@@ -70,6 +72,7 @@ class Counters:
             self.received,
             dropped,
             dict(self.refused),
+            self.marked,
             self.error,
         )
 

@@ -7,11 +7,12 @@ import json
 import math
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, Literal
 
 import orjson
@@ -125,7 +126,7 @@ class MqttSource:
         while True:
             try:
                 await self._serve()
-            except (OSError, TimeoutError) as error:
+            except Exception as error:  # whatever the library raises, the other connectors go on
                 if self._counters.connected:
                     waits = pauses(self._connector.reconnect_max_delay)
                 self._lost(f"{self._connector.host}:{self._connector.port}: {_sentence(error)}")
@@ -218,13 +219,15 @@ class MqttSource:
         pump = _Pump(client, loop)
         try:
             async with asyncio.timeout(_PATIENCE):
-                await asyncio.to_thread(
-                    client.connect,
-                    connector.host,
-                    connector.port,
-                    _KEEP_ALIVE,
-                    clean_start=True,
-                    properties=properties,
+                await _unattended(
+                    partial(
+                        client.connect,
+                        connector.host,
+                        connector.port,
+                        _KEEP_ALIVE,
+                        clean_start=True,
+                        properties=properties,
+                    )
                 )
                 pump.start()
                 done, _ = await asyncio.wait((ready, broken), return_when=asyncio.FIRST_COMPLETED)
@@ -307,36 +310,36 @@ class MqttSource:
         return self._offline(signal, topic, message, time, value)
 
     def _value(self, signal: _Signal, topic: str, message: Mapping[str, Any]) -> tuple[float, int]:
-        tag, address = signal.tag.name, signal.address
+        tag, address, row = signal.tag.name, signal.address, not signal.offline
         raw = _at(message, signal.value)
         if raw is _MISSING or raw is None:
-            self._counters.refuse("no value", tag=tag, topic=topic)
+            self._counters.refuse("no value", row, tag=tag, topic=topic)
             return math.nan, BAD_NO_DATA
         if isinstance(raw, str) and raw.strip().lower() in _NOT_FINITE:
-            self._counters.refuse("not finite", tag=tag, topic=topic, value=raw)
+            self._counters.refuse("not finite", row, tag=tag, topic=topic, value=raw)
             return math.nan, BAD_NO_DATA
         if not isinstance(raw, (int, float)):
-            self._counters.refuse("wrong type", tag=tag, topic=topic, value=raw)
+            self._counters.refuse("wrong type", row, tag=tag, topic=topic, value=raw)
             return math.nan, BAD_TYPE_MISMATCH
         number = _finite(raw)
         if number is None:
-            self._counters.refuse("not finite", tag=tag, topic=topic, value=raw)
+            self._counters.refuse("not finite", row, tag=tag, topic=topic, value=raw)
             return math.nan, BAD_NO_DATA
         if address.unit is not None:
             unit = _at(message, tuple(address.unit.split(".")))
             if not isinstance(unit, str):
-                self._counters.refuse("no unit", tag=tag, topic=topic)
+                self._counters.refuse("no unit", row, tag=tag, topic=topic)
                 return math.nan, BAD_TYPE_MISMATCH
             wrong = mismatch(unit[:40], signal.tag.unit)
             if wrong is not None:
-                self._counters.refuse("wrong unit", tag=tag, topic=topic, problem=wrong)
+                self._counters.refuse("wrong unit", row, tag=tag, topic=topic, problem=wrong)
                 return math.nan, BAD_TYPE_MISMATCH
         quality = 0
         if address.status is not None:
             status = _at(message, tuple(address.status.split(".")))
             known = _STATUS.get(status.lower()) if isinstance(status, str) else None
             if known is None:
-                self._counters.refuse("unknown status", tag=tag, topic=topic, status=status)
+                self._counters.refuse("unknown status", row, tag=tag, topic=topic, status=status)
                 known = UNCERTAIN
             quality = known
         if quality == BAD:
@@ -445,8 +448,9 @@ def nanoseconds(stamp: Any, unit: Literal["iso", "s", "ms", "us", "ns"]) -> int 
             return None
         if moment.tzinfo is None:
             return None
-        whole = moment.replace(microsecond=0).timestamp()
-        return int(whole) * 1_000_000_000 + _fraction(stamp, moment)
+        whole = int(moment.replace(microsecond=0).timestamp())
+        time = whole * 1_000_000_000 + _fraction(stamp, moment)
+        return time if 0 <= time < _LATEST else None
     if isinstance(stamp, bool) or not isinstance(stamp, (int, float)):
         return None
     if isinstance(stamp, float) and not math.isfinite(stamp):
@@ -533,6 +537,26 @@ def _readable(peer: socket.socket) -> bool:
         return bool(peer.recv(1, socket.MSG_PEEK))
     except OSError:
         return False
+
+
+async def _unattended(work: Callable[[], object]) -> None:
+    """Like `asyncio.to_thread`, but the program may end while a silent host is still awaited."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Exception | None] = loop.create_future()
+
+    def target() -> None:
+        error = None
+        try:
+            work()
+        except Exception as raised:  # carried to the caller, whatever it is
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, ended, error)
+
+    threading.Thread(target=target, name="MQTT connect", daemon=True).start()
+    error = await ended
+    if error is not None:
+        raise error
 
 
 def _settle(future: asyncio.Future[Any], result: Any) -> None:

@@ -20,7 +20,7 @@ from twin.ingest import NANOSECONDS, Ingest
 from twin.material import MaterialTable
 from twin.ports import Surrogate, WriteOutcome
 from twin.prediction import BatchPrediction, Prediction, Predictor, input_columns
-from twin.recommendation import Recommendation
+from twin.recommendation import Recommendation, State
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
 from twin.tracking import MEMORY, BatchReleased, Milestone, Passage, Tracked, Tracker
 from twin.trust import ModeChange, Trust
@@ -133,6 +133,10 @@ class Core:
         self.tracker.add(usable)
         events: list[CoreEvent] = []
         for measurement in batch.offline:
+            objection = self._ingest.objection(measurement, now)
+            if objection:
+                self.rejected[objection] += 1
+                continue
             known = max(measurement.known or now, measurement.sampled)
             heapq.heappush(self._waiting, (known, self._numbers, measurement))
             self._numbers += 1
@@ -257,13 +261,13 @@ class Core:
         """Accept or reject an open recommendation; the guard may still refuse an accepted one.
 
         Raises:
-            KeyError: there is no such open recommendation.
+            KeyError: no such recommendation waits for a decision.
         """
-        standing = self._standing(identity)
+        standing = self._standing(identity, "proposed")
         if not accept:
             del self.open[standing.web]
             return [standing.become("rejected", by, note)]
-        objections = self._guard.objections(standing, self.latest, self.latest_time, now)
+        objections = self._guard.objections(standing, self.latest, now)
         if objections:
             del self.open[standing.web]
             return [standing.become("expired", by, "; ".join(objections))]
@@ -276,9 +280,9 @@ class Core:
         """Take what became of the writes of an accepted recommendation.
 
         Raises:
-            KeyError: there is no such open recommendation.
+            KeyError: no such recommendation is being written.
         """
-        standing = self._standing(identity)
+        standing = self._standing(identity, "accepted")
         del self.open[standing.web]
         # the next advice rests on a moment at which the new setpoints are in the stream
         self._last_decision[standing.web] = max(self._last_decision[standing.web], now)
@@ -299,9 +303,9 @@ class Core:
         """A person sets what a step may do."""
         return [*self.trust.set_mode(step, mode, by, now)]
 
-    def _standing(self, identity: str) -> Recommendation:
+    def _standing(self, identity: str, state: State) -> Recommendation:
         for recommendation in self.open.values():
-            if recommendation.id == identity:
+            if recommendation.id == identity and recommendation.state == state:
                 return recommendation
         raise KeyError(identity)
 

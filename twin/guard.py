@@ -7,14 +7,14 @@ import math
 from twin.configuration.models import LineConfiguration, SetpointConfiguration
 from twin.ingest import NANOSECONDS
 from twin.recommendation import Change, Recommendation
-from twin.samples import Floats, Ints
+from twin.samples import Floats
 from twin.tags import TagTable
 from twin.trust import Trust
 from twin.units import to_si
 
 
 class Guard:
-    """Refuses what leaves limits, steps or rates, rests on old data, or is a step's in shadow.
+    """Refuses what leaves limits, steps or rates, rests on old material, or is a step's in shadow.
 
     Args:
         line: the line's configuration.
@@ -36,15 +36,12 @@ class Guard:
         }
         self._last_write: dict[int, int] = {}
 
-    def objections(
-        self, recommendation: Recommendation, latest: Floats, latest_time: Ints, now: int
-    ) -> list[str]:
+    def objections(self, recommendation: Recommendation, latest: Floats, now: int) -> list[str]:
         """Sentences that say why it must not be written; empty if it may be.
 
         Args:
             recommendation: what is to be written.
             latest: the last value of every tag, SI.
-            latest_time: their source times, ns.
             now: line time, ns.
         """
         found = []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
 from twin import samples
-from twin.samples import SampleBatch, severity
+from twin.samples import OfflineMeasurement, SampleBatch, severity
 from twin.tags import TagTable
 
 NANOSECONDS = 1_000_000_000
@@ -85,3 +86,16 @@ class Ingest:
         if len(usable):
             np.maximum.at(self._last, usable.tag, usable.time)
         return Judged(kept, usable, rejected)
+
+    def objection(self, measurement: OfflineMeasurement, now: int) -> str:
+        """Why a laboratory value that arrived at `now` must not be used; empty if it may be.
+
+        However old its sample is, it belongs to its material.
+        """
+        if measurement.sampled > now + self._tolerance:
+            return "time in the future"
+        if not math.isfinite(measurement.value):
+            return "not a number"
+        if not self._low[measurement.tag] <= measurement.value <= self._high[measurement.tag]:
+            return "out of range"
+        return ""

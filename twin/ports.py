@@ -46,7 +46,9 @@ class ConnectionState:
     dropped: int
     """Samples lost because a bounded queue was full."""
     refused: Mapping[str, int]
-    """Messages that held no sample, counted by reason."""
+    """Messages that held nothing to use, counted by reason."""
+    marked: int
+    """Samples of those messages that were handed on as bad, so that the historian knows of them."""
     error: str | None
     """Why it is not connected, as a sentence."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +17,7 @@ from twin.clock import Clock
 from twin.comparison import Comparison
 from twin.configuration.models import Mode
 from twin.core import Core, CoreEvent
+from twin.ingest import NANOSECONDS
 from twin.ledger import Ledger
 from twin.ports import Event, Sink, Source, Surrogate, Write, WriteOutcome
 from twin.recommendation import Change, Recommendation
@@ -29,6 +32,14 @@ log = structlog.get_logger()
 Publish = Callable[[str, bytes], Awaitable[bool]]
 LINGER = 0.1
 """Seconds from the wish to stop to the end of the connectors: what came before is taken."""
+FAREWELL = 0.4
+"""Seconds more that writes under way and their publication may then take."""
+SILENCE = 1.0
+"""Seconds without a sample after which the clock, not the line, ends what waits for a decision."""
+RETRY = 1.0
+"""Seconds between attempts to publish."""
+CLEAN = 3600.0
+"""Seconds between deletions of what is older than the store keeps."""
 
 
 class Connector(Source, Protocol):
@@ -89,8 +100,20 @@ class Service:
             for step, configuration in core.line.steps.items()
             for output, config in configuration.outputs.items()
         }
-        self._topic = "linetwin"
+        self._writes: set[asyncio.Task[None]] = set()
         self._outbox: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(1000)
+
+    @property
+    def rejected(self) -> Counter[str]:
+        """What was lost or could not be used, each once, by reason."""
+        counted = Counter(self.core.rejected)
+        counted["late"] += sum(self.core.tracker.late.values())
+        for source in self.sources:
+            state = source.state
+            counted.update(state.refused)
+            counted["bad quality"] -= state.marked
+            counted["queue full"] += state.dropped
+        return +counted
 
     def stop(self) -> None:
         """Ask the service to end."""
@@ -108,6 +131,10 @@ class Service:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 workers = [
+                    tasks.create_task(self._watch(), name="silence"),
+                    tasks.create_task(self._clean(), name="retention"),
+                ]
+                workers += [
                     tasks.create_task(worker, name=name)
                     for source in self.sources
                     for worker, name in (
@@ -120,6 +147,12 @@ class Service:
                 await self._stop.wait()
                 # what has arrived still waits for others to make a batch: it counts as received
                 await asyncio.sleep(LINGER)
+                # no machine is left with half a set, and what became of it is told
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(FAREWELL):
+                        if self._writes:
+                            await asyncio.wait(self._writes)
+                        await self._outbox.join()
                 for worker in workers:
                     worker.cancel()
         finally:
@@ -128,6 +161,19 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError):
                 await store
             await self.store.call(self._ledger.close)
+
+    async def _watch(self) -> None:
+        while True:
+            heard = self.core.received
+            await asyncio.sleep(SILENCE)
+            if self.core.received == heard:
+                self._carry_out(self.core.expire(self.clock.now()))
+
+    async def _clean(self) -> None:
+        kept = int(self.core.line.store.retention * NANOSECONDS)
+        while True:
+            await self.store.retain(self.clock.now() - kept)
+            await asyncio.sleep(CLEAN)
 
     async def _follow(self, source: Source) -> None:
         async for batch in source.batches():
@@ -144,7 +190,7 @@ class Service:
         """A person accepts a recommendation: it is checked once more, written and read back.
 
         Raises:
-            KeyError: there is no such open recommendation.
+            KeyError: no such recommendation waits for a decision.
         """
         self._carry_out(self.core.decide(identity, True, by, self.clock.now()))
 
@@ -152,7 +198,7 @@ class Service:
         """A person rejects a recommendation.
 
         Raises:
-            KeyError: there is no such open recommendation.
+            KeyError: no such recommendation waits for a decision.
         """
         self._carry_out(self.core.decide(identity, False, by, self.clock.now(), reason))
 
@@ -203,7 +249,9 @@ class Service:
             if self.core.open.get(event.web) is event:
                 self.accept(event.id, self._auto_accept)
         elif event.state == "accepted" and self._tasks is not None:
-            self._tasks.create_task(self._write(event), name=f"write {event.id}")
+            write = self._tasks.create_task(self._write(event), name=f"write {event.id}")
+            self._writes.add(write)
+            write.add_done_callback(self._writes.discard)
         elif event.state in ("failed", "expired"):
             log.warning("recommendation", id=event.id, state=event.state, note=event.note)
 
@@ -222,6 +270,7 @@ class Service:
                 if undone.status != "applied":
                     name = self.core.tags[change.tag].name
                     log.error("not taken back", setpoint=name, problem=undone.reason)
+                    outcomes.append(replace(undone, reason=f"not taken back: {undone.reason}"))
         self._carry_out(self.core.wrote(recommendation.id, outcomes, self.clock.now()))
 
     async def _write_one(self, change: Change, value: float) -> WriteOutcome:
@@ -229,7 +278,11 @@ class Service:
         sink = self._sinks.get(change.tag)
         if sink is None:
             return WriteOutcome(write, "denied", float("nan"), "its connector cannot write")
-        return await sink.write(write)
+        try:
+            return await sink.write(write)
+        except Exception as error:  # whatever a sink raises, the set must be taken back
+            log.exception("write", setpoint=self.core.tags[change.tag].name)
+            return WriteOutcome(write, "failed", float("nan"), str(error) or type(error).__name__)
 
     def _as_samples(self, comparison: Comparison) -> SampleBatch:
         tags = self._derived[f"{comparison.step}.{comparison.output}"]
@@ -252,12 +305,20 @@ class Service:
         if self._outbox.full():
             # retained topics: only the newest state per web matters
             self._outbox.get_nowait()
+            self._outbox.task_done()
         self._outbox.put_nowait((f"recommendations/{recommendation.web}", payload))
 
     async def _send(self, publish: Publish) -> None:
         while True:
             topic, payload = await self._outbox.get()
-            await publish(topic, payload)
+            try:
+                while True:
+                    if await publish(topic, payload):
+                        break
+                    await asyncio.sleep(RETRY)
+            except Exception as error:  # whatever a publisher raises, the line goes on
+                log.error("not published", topic=topic, problem=str(error))
+            self._outbox.task_done()
 
     def _note(self, entry: Callable[..., None], *arguments: object) -> None:
         if self._tasks is not None:

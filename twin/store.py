@@ -74,6 +74,8 @@ class Store:
         while self._samples > self._capacity and len(self._waiting) > 1:
             oldest, _ = self._waiting.popleft()
             self._samples -= len(oldest)
+            if not self.dropped:
+                log.error("samples are lost: the historian is behind", problem=self.error)
             self.dropped += len(oldest)
         self._arrived.set()
 
@@ -96,28 +98,40 @@ class Store:
         finally:
             if writing is not None:
                 await writing
-            if self._waiting:
-                await self._write()
+            if self._waiting and not await self._write():
+                log.error("samples are lost at the end", count=self._samples)
 
     async def _write(self) -> bool:
         parts = list(self._waiting)
-        batch = SampleBatch.concatenate([batch for batch, _ in parts])
-        events = [event for _, events in parts for event in events]
+        held = self._samples
         # taken from the queue before the write, and put back in front of it where the write fails
         self._waiting.clear()
         self._samples = 0
         try:
-            await self.call(lambda: self._historian.append(batch, events))
+            stored = await self.call(lambda: self._append(parts))
         except Exception as error:  # a store's driver may raise anything; the line goes on
             self._waiting.extendleft(reversed(parts))
-            self._samples += len(batch)
+            self._samples += held
             if self.error is None:
                 log.error("historian", problem=str(error))
             self.error = str(error)
             return False
         self.error = None
-        self.stored += int((batch.tag < self._measured).sum())
+        self.stored += stored
         return True
+
+    def _append(self, parts: Sequence[tuple[SampleBatch, tuple[Event, ...]]]) -> int:
+        """On the store's thread: write, and say how many samples were the line's."""
+        batch = SampleBatch.concatenate([batch for batch, _ in parts])
+        self._historian.append(batch, [event for _, events in parts for event in events])
+        return int((batch.tag < self._measured).sum())
+
+    async def retain(self, since: int) -> None:
+        """Delete what is older than `since` (ns); tried again at the next call where it fails."""
+        try:
+            await self.call(lambda: self._historian.retain(since))
+        except Exception as error:  # a store's driver may raise anything; the line goes on
+            log.error("historian", problem=f"nothing was deleted: {error}")
 
     def close(self) -> None:
         """Close the historian and wait for the thread to finish."""

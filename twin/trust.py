@@ -22,8 +22,8 @@ class ModeChange:
 class Trust:
     """The mode that people set per step, and the doubts that put it back to shadow.
 
-    A doubt from the data (stale, extrapolating, residual alarm) goes when its cause goes. A doubt
-    from a failed write stays until a person sets the mode again.
+    A doubt from the data (an input missing, a silent gauge, extrapolating) goes when its cause
+    goes. A doubt from a failed write stays until a person sets the mode again.
     """
 
     def __init__(self, modes: Mapping[str, Mode]) -> None:

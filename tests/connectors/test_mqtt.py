@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from typing import Any
 
 import orjson
+import paho.mqtt.client as paho
 import pytest
 
 from connectors.mqtt import BAD, UNCERTAIN, MqttSource, nanoseconds
@@ -142,6 +144,8 @@ BAD_INPUT: list[tuple[str, Any, str, int | None]] = [
     ("line/thickness", {"value": 1, "time": "noon"}, "bad time", None),
     ("line/thickness", {"value": 1, "time": "2026-03-01T12:00:00"}, "bad time", None),
     ("line/thickness", {"value": 1, "time": 12}, "bad time", None),
+    ("line/thickness", {"value": 1, "time": "9999-12-31T23:59:59Z"}, "bad time", None),
+    ("line/thickness", {"value": 1, "time": "0001-01-01T00:00:00Z"}, "bad time", None),
     ("plant/a/data", {"d": {"t": {"v": 1}, "at": -5}}, "bad time", None),
     ("plant/a/data", {"d": {"t": {"v": 1}, "at": 10**18}}, "bad time", None),
     ("plant/a/data", {"d": {"t": {"v": 1}, "at": "1000"}}, "bad time", None),
@@ -168,6 +172,20 @@ async def test_bad_input_is_counted_and_disturbs_nothing(mosquitto: int) -> None
             bad = [row for row in read.rows()[rows:] if row[2] != 0]
             assert [row[2] for row in bad] == ([] if quality is None else [quality])
         assert read.source.state.connected
+        assert read.source.state.marked == sum(quality is not None for *_, quality in BAD_INPUT)
+
+
+def test_the_end_does_not_wait_for_a_host_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paho.Client, "connect", lambda *_, **__: time.sleep(3.0))
+
+    async def end_while_connecting() -> None:
+        running = asyncio.create_task(source_of(1).run())
+        await asyncio.sleep(0.1)
+        running.cancel()
+
+    began = time.monotonic()
+    asyncio.run(end_while_connecting())
+    assert time.monotonic() - began < 1.0
 
 
 async def test_an_unknown_topic_is_counted() -> None:

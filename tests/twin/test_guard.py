@@ -42,7 +42,7 @@ def test_no_violation_passes(
     advice = Recommendation(
         "x", now - int(age * S), "coater", (Change(step, index, before, after),), (), ""
     )
-    if guard.objections(advice, values, np.full(len(TAGS), now), now):
+    if guard.objections(advice, values, now):
         return
     setpoint = next(s for s in LINE.steps[step].setpoints.values() if s.tag == tag)
     scale, offset = to_si(TAGS[index].unit)
@@ -61,8 +61,7 @@ def test_a_second_write_waits_for_the_pause() -> None:
     advice = Recommendation(
         "x", 0, "coater", (Change("coating", tag, 80 * scale, 81 * scale),), (), ""
     )
-    times = np.zeros(len(TAGS), np.int64)
-    assert not guard.objections(advice, values, times, 0)
+    assert not guard.objections(advice, values, 0)
     guard.wrote(advice, 0)
-    assert guard.objections(advice, values, times, 9 * S)
-    assert not guard.objections(advice, values, times, 11 * S)
+    assert guard.objections(advice, values, 9 * S)
+    assert not guard.objections(advice, values, 11 * S)

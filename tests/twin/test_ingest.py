@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.in_process import EPOCH, line_configuration
 from twin.ingest import Ingest
-from twin.samples import SampleBatch
+from twin.samples import OfflineMeasurement, SampleBatch
 
 S = 1_000_000_000
 TAGS = line_configuration().tag_table()
@@ -51,3 +51,16 @@ def test_an_old_setpoint_is_still_the_machine_s_word() -> None:
     rejected, _, usable = judge((SETPOINT, -86400.0, 1e-6, 0))
     assert not rejected
     assert len(usable) == 1
+
+
+def test_a_laboratory_value_is_judged_like_a_sample() -> None:
+    ingest = Ingest(TAGS, 60.0, 3600.0)
+
+    def objection(value: float, sampled: float) -> str:
+        moment = EPOCH + int(sampled * S)
+        return ingest.objection(OfflineMeasurement(GAUGE, moment, value, batch=1), EPOCH)
+
+    assert objection(0.18, -30 * 86400.0) == ""
+    assert objection(0.18, 86400.0) == "time in the future"
+    assert objection(np.nan, 0.0) == "not a number"
+    assert objection(50.0, 0.0) == "out of range"

@@ -113,9 +113,6 @@ def summarise(
     status, core = service.status, service.core
     judged = {name: parameter for name, parameter in status.parameters.items() if parameter.count}
     states = status.states
-    rejected = dict(core.rejected)
-    if late := sum(core.tracker.late.values()):
-        rejected["late"] = late
     return {
         "metres": truth[0],
         "in_spec_metres": truth[1],
@@ -130,7 +127,7 @@ def summarise(
         "samples": {
             "received": core.received,
             "stored": service.store.stored,
-            "rejected": rejected,
+            "rejected": dict(service.rejected),
         },
         "seed": options.seed,
         "scenario": scenario.name,

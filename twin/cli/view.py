@@ -87,10 +87,17 @@ def _lines(service: Service, ended: bool) -> list[RenderableType]:
         if not connection.connected and not ended:
             said = connection.error or "connecting"
             lines.append(Text(f"{connection.name}: {said}", "bold red"))
+    store = service.store
+    if store.error is not None:
+        waiting = f"historian: {store.error}; {store.waiting:,} samples wait"
+        lines.append(Text(waiting, "bold red"))
+    if store.dropped:
+        lines.append(Text(f"historian behind: {store.dropped:,} samples lost", "bold red"))
+    rejected = ", ".join(f"{count:,} {why}" for why, count in service.rejected.most_common())
     lines.append(
         Text(
             f"{status.metres:.1f} m coated   {core.received:,} samples received   "
-            f"{service.store.stored:,} stored   {sum(core.rejected.values()):,} rejected",
+            f"{store.stored:,} stored   rejected: {rejected or 'none'}",
             "dim",
         )
     )
