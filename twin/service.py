@@ -181,9 +181,11 @@ class Service:
 
     def feed(self, batch: SampleBatch) -> None:
         """Take a batch as if a connector had delivered it."""
-        events = self.core.feed(batch, self.clock.now())
-        kept = self.core.kept
-        self.store.put(kept)
+        try:
+            events = self.core.feed(batch, self.clock.now())
+        finally:
+            # what the line said is stored even where the core cannot follow
+            self.store.put(self.core.kept)
         self._carry_out(events)
 
     def accept(self, identity: str, by: str) -> None:

@@ -225,3 +225,16 @@ async def test_what_is_older_than_the_store_keeps_goes(
             while len(found) > 1:
                 found = await service.store.call(kept)
         assert found == [2.0]
+
+
+async def test_what_the_core_cannot_follow_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: SampleBatch) -> None:
+        raise ArithmeticError("no way")
+
+    async with running(tmp_path) as service:
+        monkeypatch.setattr(service.core.tracker, "add", broken)
+        with pytest.raises(ArithmeticError):
+            service.feed(SampleBatch.of([0], [NOW], [1.0]))
+        await until(lambda: service.store.stored == 1)
