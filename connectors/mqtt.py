@@ -17,8 +17,7 @@ from typing import Any, Final, Literal
 
 import orjson
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -47,7 +46,6 @@ _PER_UNIT: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _LATEST: Final = 1 << 63
 _KEEP_ALIVE: Final = 10
 _PATIENCE: Final = 5.0
-_LARGEST_PACKET: Final = 16 * 1024 * 1024
 _PACKETS_AT_ONCE: Final = 200
 _MISSING: Final = object()
 
@@ -78,7 +76,10 @@ class _Row:
 
 
 class MqttSource:
-    """The tags of one MQTT 5 broker: a `Source` of their samples, and a publisher."""
+    """The tags of one MQTT broker: a `Source` of their samples, and a publisher.
+
+    It speaks MQTT 5, and 3.1.1 with a broker that refuses 5.
+    """
 
     def __init__(
         self,
@@ -112,6 +113,7 @@ class MqttSource:
         self._counters = Counters(name)
         self._gap = False
         self._client: paho.Client | None = None
+        self._protocol = MQTTProtocolVersion.MQTTv5
         self._published: dict[int, asyncio.Future[bool]] = {}
         self._of_topic = lru_cache(maxsize=10_000)(self._matching)
 
@@ -171,19 +173,26 @@ class MqttSource:
         broken: asyncio.Future[str] = loop.create_future()
         ready: asyncio.Future[str | None] = loop.create_future()
         connector = self._connector
-        client = paho.Client(CallbackAPIVersion.VERSION2, connector.client_id, protocol=paho.MQTTv5)
+        modern = self._protocol == MQTTProtocolVersion.MQTTv5
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, connector.client_id, protocol=self._protocol
+        )
         client.connect_timeout = _PATIENCE
 
         def connected(
             _: paho.Client, __: Any, ___: Any, reason: ReasonCode, ____: Properties | None
         ) -> None:
             if reason.is_failure:
+                if reason == "Unsupported protocol version":
+                    self._protocol = MQTTProtocolVersion.MQTTv311
                 _settle(ready, f"the broker refuses the connection: {reason}")
             elif not self._topics:
                 _settle(ready, None)
-            else:
+            elif modern:
                 options = SubscribeOptions(qos=connector.qos)
                 client.subscribe([(topic, options) for topic in self._topics])
+            else:
+                client.subscribe([(topic, int(connector.qos)) for topic in self._topics])
 
         def subscribed(
             _: paho.Client, __: Any, ___: int, reasons: list[ReasonCode], ____: Properties | None
@@ -214,8 +223,6 @@ class MqttSource:
             message.topic, bytes(message.payload)
         )
 
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.MaximumPacketSize = max(_LARGEST_PACKET, 2 * connector.max_payload)
         pump = _Pump(client, loop)
         try:
             async with asyncio.timeout(_PATIENCE):
@@ -225,8 +232,6 @@ class MqttSource:
                         connector.host,
                         connector.port,
                         _KEEP_ALIVE,
-                        clean_start=True,
-                        properties=properties,
                     )
                 )
                 pump.start()
