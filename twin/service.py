@@ -17,6 +17,7 @@ from twin.clock import Clock
 from twin.comparison import Comparison
 from twin.configuration.models import Mode
 from twin.core import Core, CoreEvent
+from twin.genealogy import BatchReleased, Milestone
 from twin.ingest import NANOSECONDS
 from twin.ledger import Ledger
 from twin.ports import Event, Sink, Source, Surrogate, Write, WriteOutcome
@@ -24,12 +25,13 @@ from twin.recommendation import Change, Recommendation
 from twin.samples import SampleBatch
 from twin.status import LineStatus
 from twin.store import Store
-from twin.tracking import BatchReleased, Milestone
 from twin.trust import ModeChange
 from twin.units import to_si
 
 log = structlog.get_logger()
 Publish = Callable[[str, bytes], Awaitable[bool]]
+MOST_ENTRIES = 10_000
+"""Entries that may wait for the ledger; what comes on top is lost and logged."""
 LINGER = 0.1
 """Seconds from the wish to stop to the end of the connectors: what came before is taken."""
 FAREWELL = 0.4
@@ -86,6 +88,8 @@ class Service:
         self._ledger = ledger
         self._auto_accept = auto_accept
         self._tasks: asyncio.TaskGroup | None = None
+        self._entries = 0
+        self._versions = {step: surrogate.version for step, surrogate in surrogates.items()}
         self._stop = asyncio.Event()
         self._derived = {
             f"{step}.{output}": tuple(
@@ -130,6 +134,9 @@ class Service:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                for step, version in self._versions.items():
+                    model = self.core.line.steps[step].model
+                    self._note(self._ledger.use_model, self.clock.now(), step, model, version)
                 workers = [
                     tasks.create_task(self._watch(), name="silence"),
                     tasks.create_task(self._clean(), name="retention"),
@@ -194,7 +201,7 @@ class Service:
         Raises:
             KeyError: no such recommendation waits for a decision.
         """
-        self._carry_out(self.core.decide(identity, True, by, self.clock.now()))
+        self._decide(identity, True, by, "")
 
     def reject(self, identity: str, by: str, reason: str) -> None:
         """A person rejects a recommendation.
@@ -202,11 +209,19 @@ class Service:
         Raises:
             KeyError: no such recommendation waits for a decision.
         """
-        self._carry_out(self.core.decide(identity, False, by, self.clock.now(), reason))
+        self._decide(identity, False, by, reason)
 
     def set_mode(self, step: str, mode: Mode, by: str) -> None:
         """A person sets what a step may do."""
-        self._carry_out(self.core.set_mode(step, mode, by, self.clock.now()))
+        now = self.clock.now()
+        self._carry_out(self.core.set_mode(step, mode, by, now))
+        self._note(self._ledger.audit, now, by, "set mode", {"step": step, "mode": mode})
+
+    def _decide(self, identity: str, accept: bool, by: str, note: str) -> None:
+        now = self.clock.now()
+        self._carry_out(self.core.decide(identity, accept, by, now, note))
+        what = "accept" if accept else "reject"
+        self._note(self._ledger.audit, now, by, what, {"recommendation": identity, "note": note})
 
     def _carry_out(self, events: Sequence[CoreEvent]) -> None:
         stored: list[Event] = []
@@ -227,6 +242,10 @@ class Service:
                         event.mode,
                         event.reason,
                     )
+                    if event.mode == "shadow":
+                        self._note(self._ledger.raise_alarm, event.time, event.step, event.reason)
+                    else:
+                        self._note(self._ledger.clear_alarms, event.time, event.step)
                     stored.append(Event(event.time, "mode", event.step, event.reason))
                     log.info("mode", step=event.step, mode=event.mode, reason=event.reason)
                 case Milestone():
@@ -323,14 +342,21 @@ class Service:
             self._outbox.task_done()
 
     def _note(self, entry: Callable[..., None], *arguments: object) -> None:
-        if self._tasks is not None:
-            self._tasks.create_task(self._enter(entry, *arguments), name="ledger")
+        if self._tasks is None:
+            return
+        if self._entries >= MOST_ENTRIES:
+            log.error("ledger", problem="it does not keep up; an entry is lost")
+            return
+        self._entries += 1
+        self._tasks.create_task(self._enter(entry, *arguments), name="ledger")
 
     async def _enter(self, entry: Callable[..., None], *arguments: object) -> None:
         try:
             await self.store.call(lambda: entry(*arguments))
         except Exception as error:  # a database may fail in any way; advice goes on
             log.error("ledger", problem=str(error))
+        finally:
+            self._entries -= 1
 
 
 def _remember(ledger: Ledger, event: Milestone) -> None:

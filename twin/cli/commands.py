@@ -33,7 +33,7 @@ from twin.cli.demo import DemoOptions, run_demo
 from twin.cli.doctor import Finding, examine
 from twin.cli.export import export_samples
 from twin.cli.keys import decisions
-from twin.cli.processes import LineNotStartedError
+from twin.cli.processes import LineFailedError
 from twin.cli.view import number, view
 from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
@@ -64,7 +64,7 @@ def main() -> None:
         ConfigurationError,
         ConfigurationMismatch,
         HistorianError,
-        LineNotStartedError,
+        LineFailedError,
         ScenarioError,
         UaError,
         ValueError,

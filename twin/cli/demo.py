@@ -26,7 +26,7 @@ from simulators.runner import run_headless
 from simulators.scenario import Scenario, load_scenario
 from twin.app import build_service, load_surrogates, read_line
 from twin.cli.keys import decisions
-from twin.cli.processes import broker, free_ports, virtual_line
+from twin.cli.processes import LineFailedError, broker, free_ports, virtual_line
 from twin.cli.view import view
 from twin.clock import LineClock
 from twin.configuration import bundled
@@ -138,7 +138,7 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
     """Run the demo to its end; None if it was interrupted.
 
     Raises:
-        ConfigurationError, ScenarioError, LineNotStartedError: the demo lacks something.
+        ConfigurationError, ScenarioError, LineFailedError: the demo lacks something.
     """
     scenario = load_scenario(options.scenario)
     path = bundled("line.yaml")
@@ -185,6 +185,10 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
             for process in workers:
                 process.terminate()
             return None
+        if simulator.returncode:
+            raise LineFailedError(
+                f"the virtual line ended with exit code {simulator.returncode} before it was done"
+            )
         if options.picture is not None:
             _draw(service, title, options.picture)
         table = pq.read_table(folder / "truth" / "segments.parquet")

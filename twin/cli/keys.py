@@ -27,7 +27,10 @@ def decisions(service: Service) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def pressed() -> None:
-        for key in os.read(keyboard, 64).decode(errors="replace"):
+        keys = os.read(keyboard, 64)
+        if not keys:
+            loop.remove_reader(keyboard)
+        for key in keys.decode(errors="replace"):
             _decide(service, key)
 
     tty.setcbreak(keyboard)

@@ -83,7 +83,7 @@ async def program_running(command: Sequence[str]) -> AsyncIterator[asyncio.subpr
                 await process.wait()
 
 
-class LineNotStartedError(Exception):
+class LineFailedError(Exception):
     """The virtual line ended before it was ready."""
 
 
@@ -92,12 +92,12 @@ async def virtual_line(arguments: Sequence[str]) -> AsyncIterator[asyncio.subpro
     """The virtual line, up and waiting for its epoch.
 
     Raises:
-        LineNotStartedError: its own words are on standard error.
+        LineFailedError: its own words are on standard error.
     """
     async with program_running([sys.executable, "-m", "simulators", *arguments]) as process:
         assert process.stdout is not None
         async with asyncio.timeout(60):
             line = await process.stdout.readline()
         if not line or not json.loads(line).get("ready"):
-            raise LineNotStartedError("the virtual line did not start")
+            raise LineFailedError("the virtual line did not start")
         yield process
