@@ -10,9 +10,10 @@ import numpy as np
 from twin.configuration.models import LineConfiguration
 from twin.estimation import BiasEstimator
 from twin.material import MaterialTable
+from twin.passage import Column, Passage
 from twin.prediction import Predictor, station_web
 from twin.samples import Bools, Floats, Ints
-from twin.tracking import Column, Passage, Tracker
+from twin.tracking import Tracker
 from twin.units import to_si
 
 

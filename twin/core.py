@@ -15,14 +15,16 @@ import numpy as np
 from twin.advice import Advisor
 from twin.comparison import Comparator, Comparison, gauge_columns, make_estimators
 from twin.configuration.models import LineConfiguration, Mode
+from twin.genealogy import BatchReleased, Milestone
 from twin.guard import Guard
 from twin.ingest import NANOSECONDS, Ingest
 from twin.material import MaterialTable
+from twin.passage import Passage
 from twin.ports import Surrogate, WriteOutcome
 from twin.prediction import BatchPrediction, Prediction, Predictor, input_columns
 from twin.recommendation import Recommendation, State
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
-from twin.tracking import MEMORY, BatchReleased, Milestone, Passage, Tracked, Tracker
+from twin.tracking import MEMORY, Tracked, Tracker
 from twin.trust import ModeChange, Trust
 
 CoreEvent = (

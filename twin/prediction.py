@@ -11,10 +11,12 @@ import numpy as np
 
 from twin.configuration.models import InputConfiguration, LineConfiguration
 from twin.estimation import BiasEstimator
+from twin.genealogy import BatchReleased
 from twin.material import MaterialTable
+from twin.passage import Column, Passage
 from twin.ports import Surrogate
 from twin.samples import Bools, Floats, Ints
-from twin.tracking import BatchReleased, Column, Passage, Tracker
+from twin.tracking import Tracker
 
 ALIKE: Final = 10
 """Segments over which machine values are averaged for the material to come."""

@@ -13,10 +13,11 @@ from tests.in_process import LineInProcess, line_configuration, make_core
 from twin.comparison import Comparison
 from twin.configuration.models import LineConfiguration
 from twin.core import Core
+from twin.genealogy import Milestone
 from twin.prediction import Prediction
 from twin.recommendation import Recommendation
 from twin.samples import Floats, Ints, OfflineMeasurement, SampleBatch
-from twin.tracking import Milestone, Tracked
+from twin.tracking import Tracked
 from twin.trust import ModeChange
 
 BUSY = """

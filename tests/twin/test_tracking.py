@@ -8,6 +8,7 @@ from tests.in_process import EPOCH, line_configuration
 from twin.prediction import input_columns
 from twin.samples import SampleBatch
 from twin.tracking import Tracker
+from twin.web import Thread, Web
 
 S = 1_000_000_000
 LINE = line_configuration()
@@ -53,3 +54,16 @@ def test_the_first_word_of_a_machine_holds_from_when_it_arrived() -> None:
     assert not found.late
     assert np.isnan(found.value_at(SETPOINT, EPOCH + 5 * S))
     assert found.value_at(SETPOINT, EPOCH + 9 * S) == 1.0
+
+
+def test_a_web_forgets_threads_that_have_left_its_last_station() -> None:
+    web = Web("calender", LINE.webs["calender"])
+    seconds = np.arange(10_000)
+    web.position.extend(EPOCH + seconds * S, seconds.astype(np.float64) / 10)
+    for start in range(0, 1000, 20):
+        web.begin(Thread(float(start), 500.0 - start, -1.0, 0.0))
+    asked = EPOCH + seconds[9000:] * S
+    before = web.locate_under("exit_gauge", asked)
+    web.forget(EPOCH + 9000 * S)
+    assert len(web.threads) < 10
+    np.testing.assert_array_equal(web.locate_under("exit_gauge", asked), before)

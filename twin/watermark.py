@@ -1,0 +1,129 @@
+"""Lateness: samples wait until the watermark has passed them, and are then taken in order of time.
+
+The watermark is the latest source time of any tag minus the lateness. Whatever the batches in which
+samples came, they are released in the same order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from typing import Final
+
+import numpy as np
+
+from twin.samples import Bools, Floats, Ints, SampleBatch
+
+NEVER: Final = -(2**62)
+"""A time before all others, ns."""
+
+
+class WaitingSamples:
+    """Samples that wait for the watermark; released in order of tag and time, each once."""
+
+    def __init__(self) -> None:
+        self._parts: list[SampleBatch] = []
+
+    @property
+    def oldest(self) -> int | None:
+        """Time of the oldest sample that waits."""
+        return min((int(part.time.min()) for part in self._parts if len(part)), default=None)
+
+    def add(self, batch: SampleBatch) -> None:
+        if len(batch):
+            self._parts.append(batch)
+
+    def take(self, until: int) -> dict[int, tuple[Ints, Floats]]:
+        """Times and values per tag up to `until`."""
+        pool = SampleBatch.concatenate(self._parts)
+        ready = pool.time <= until
+        self._parts = [] if ready.all() else [pool.where(~ready)]
+        tag, time, value = pool.tag[ready], pool.time[ready], pool.value[ready]
+        if (time[1:] < time[:-1]).any():
+            order = np.argsort(time, kind="stable")
+            tag, time, value = tag[order], time[order], value[order]
+        order = np.argsort(tag.astype(np.int16), kind="stable")
+        tag, time, value = tag[order], time[order], value[order]
+        if ((tag[1:] == tag[:-1]) & (time[1:] == time[:-1])).any():
+            # of two values for one moment the larger counts, whichever came first
+            order = np.lexsort((value, time, tag))
+            tag, time, value = tag[order], time[order], value[order]
+            keep = np.append((tag[1:] != tag[:-1]) | (time[1:] != time[:-1]), True)
+            tag, time, value = tag[keep], time[keep], value[keep]
+        if not len(tag):
+            return {}
+        indices, starts = np.unique(tag, return_index=True)
+        return {
+            int(index): (time[a:b], value[a:b])
+            for index, a, b in zip(indices, starts, [*starts[1:], len(tag)], strict=True)
+        }
+
+
+class Watermark:
+    """Which samples came in time, and how far nothing can come in time any more.
+
+    Args:
+        lateness: how late a sample may come, ns.
+        encoders: tags of the encoders, which are taken ahead of all others.
+        signals: tags of the machine values.
+        gauges: tags of the gauges; unlike a machine's value a reading never holds.
+        count: number of tags.
+    """
+
+    def __init__(
+        self,
+        lateness: int,
+        encoders: Collection[int],
+        signals: Collection[int],
+        gauges: Collection[int],
+        count: int,
+    ) -> None:
+        self._lateness = lateness
+        self._is_encoder, self._is_used, self._is_gauge, self._seen = np.zeros((4, count), np.bool_)
+        self._is_encoder[list(encoders)] = True
+        self._is_used[[*signals, *gauges]] = True
+        self._is_gauge[list(gauges)] = True
+        self.encoders = WaitingSamples()
+        self.others = WaitingSamples()
+        self.late: Counter[int] = Counter()
+        """Samples that came after the watermark had passed them, by tag."""
+        self._latest = NEVER
+
+    def add(self, batch: SampleBatch) -> None:
+        """Take samples in order of arrival; what comes too late is counted."""
+        if not len(batch):
+            return
+        # every tag drives the watermark: silence of one must not stop the others
+        latest = np.maximum.accumulate(np.append(self._latest, batch.time))
+        self._latest = int(latest[-1])
+        used = self._is_used[batch.tag] | self._is_encoder[batch.tag]
+        batch, watermark = batch.where(used), latest[:-1][used] - self._lateness
+        late = batch.time < watermark
+        if late.any():
+            batch = self._sort_out(batch, late, watermark)
+        self._seen[batch.tag] = True
+        encoder = self._is_encoder[batch.tag]
+        self.encoders.add(batch.where(encoder))
+        self.others.add(batch.where(self._is_used[batch.tag]))
+
+    def _sort_out(self, batch: SampleBatch, late: Bools, watermark: Ints) -> SampleBatch:
+        """Count what is late; the first word of a machine, however old, holds from now on."""
+        new = {int(tag) for tag in np.unique(batch.tag[late]) if not self._seen[tag]}
+        time, drop = batch.time.copy(), late.copy()
+        for tag in new:
+            first = int(np.argmax(batch.tag == tag))
+            if late[first] and not self._is_gauge[tag]:
+                time[first], drop[first] = watermark[first], False
+        self.late.update(batch.tag[drop].tolist())
+        return SampleBatch(batch.tag, time, batch.value, batch.quality).where(~drop)
+
+    @property
+    def passed(self) -> int:
+        """No sample up to this time can still come in time, ns."""
+        return NEVER if self._latest == NEVER else self._latest - self._lateness - 1
+
+    @property
+    def oldest(self) -> int | None:
+        """Time of the oldest sample that waits, ns."""
+        found = (self.encoders.oldest, self.others.oldest)
+        return min((time for time in found if time is not None), default=None)
