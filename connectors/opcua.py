@@ -331,7 +331,7 @@ class OpcUaSource:
         if not status.is_good():
             kind = "denied" if status.value in _DENIED else "failed"
             reason = f"the server answers {status.name}: {status.doc}"
-            return WriteOutcome(write, kind, math.nan, reason)  # type: ignore[arg-type]
+            return WriteOutcome(write, kind, math.nan, reason)  # type: ignore[arg-type]  # a WriteStatus
         (read,) = await remote.read_attributes([node], AttributeIds.Value)
         number, quality = _number(read)
         scale, offset = to_si(tag.unit)
