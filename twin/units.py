@@ -6,7 +6,7 @@ from functools import cache
 from typing import Annotated, Final
 
 import pint
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 REGISTRY: Final[pint.UnitRegistry[float]] = pint.UnitRegistry(
     autoconvert_offset_to_baseunit=True, cache_folder=None
@@ -28,6 +28,18 @@ def to_si(unit: str) -> tuple[float, float]:
     except Exception as error:  # pint raises its own, Python's and its parser's errors
         raise ValueError(f"unknown unit {unit!r}") from error
     return float(one - zero), float(zero)
+
+
+@cache
+def si_unit(unit: str) -> str:
+    """The SI base unit of what a unit measures, e.g. kg/m²: that of the value inside.
+
+    Raises:
+        ValueError: the unit is not known.
+    """
+    to_si(unit)
+    base = REGISTRY.Quantity(1.0, REGISTRY.parse_units(unit)).to_base_units().units
+    return f"{base:~P}" or "dimensionless"
 
 
 @cache
@@ -72,6 +84,11 @@ def _schema(unit: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "description": f"number and unit, e.g. '1 {unit}'"})
 
 
-Length = Annotated[float, _quantity("m"), _schema("m")]
-Duration = Annotated[float, _quantity("s"), _schema("s")]
-Volume = Annotated[float, _quantity("liter"), _schema("liter")]
+def in_words(unit: str) -> PlainSerializer:
+    """Writes an SI value so that `parse` reads the very same number again."""
+    return PlainSerializer(lambda value: f"{value!r} {unit}", return_type=str, when_used="json")
+
+
+Length = Annotated[float, _quantity("m"), in_words("m"), _schema("m")]
+Duration = Annotated[float, _quantity("s"), in_words("s"), _schema("s")]
+Volume = Annotated[float, _quantity("liter"), in_words("m^3"), _schema("liter")]

@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainSerializer,
     PositiveFloat,
     PositiveInt,
 )
@@ -137,7 +138,15 @@ def _metres(value: object) -> float:
     raise ValueError("write a position such as '2 m', or entry and exit such as [1 m, 4 m]")
 
 
-Position = Annotated[float | tuple[float, float], BeforeValidator(_position)]
+def _in_metres(value: float | tuple[float, float]) -> str | list[str]:
+    return f"{value!r} m" if isinstance(value, float) else [f"{end!r} m" for end in value]
+
+
+Position = Annotated[
+    float | tuple[float, float],
+    BeforeValidator(_position),
+    PlainSerializer(_in_metres, when_used="json"),
+]
 
 
 class WebConfiguration(_Section):

@@ -1,0 +1,277 @@
+"""The recorder: writes a recording that is valid at any moment up to the last whole minute."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from connectors.recording import (
+    LOG,
+    MANIFEST,
+    SAMPLES,
+    SCHEMA,
+    File,
+    Gap,
+    Manifest,
+    Model,
+    RecordingError,
+    Signal,
+    digest,
+    entry_of,
+)
+from twin.configuration.models import LineConfiguration
+from twin.intervention import Arrivals, Intervention
+from twin.samples import Ints, OfflineMeasurement, SampleBatch
+from twin.units import si_unit
+
+MINUTE: Final = 60 * 10**9
+FILE: Final = 60
+"""Minutes per file; until they are over, each minute is a file of its own."""
+
+
+class RecordingWriter:
+    """Writes one recording. Synchronous; give it a thread of its own where others wait.
+
+    A minute (of line time) of samples is written, synced and renamed into place before the manifest
+    names it, so that whatever stops the program leaves a recording up to the last whole minute.
+
+    Args:
+        folder: is created; must be empty where it is there.
+        line: the line's configuration.
+        origin: what is recorded.
+        models: file of every step's model, with its version.
+
+    Raises:
+        RecordingError: the folder holds something.
+        OSError: from every method, where the disk refuses.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        line: LineConfiguration,
+        origin: str,
+        models: Mapping[str, tuple[str, Path]] | None = None,
+    ) -> None:
+        if folder.exists() and any(folder.iterdir()):
+            raise RecordingError(f"{folder} is not empty; name a new folder for the recording")
+        (folder / SAMPLES).mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._line = line.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        self._origin = origin
+        tags = line.measured_tags()
+        self._names = [tag.name for tag in tags]
+        self._signals = tuple(
+            Signal(name=t.name, unit=si_unit(t.unit), shown_in=t.unit) for t in tags
+        )
+        self._models: list[Model] = []
+        self._files: list[File] = []
+        self._gaps: list[Gap] = []
+        self._waiting: list[tuple[SampleBatch, Ints]] = []
+        self._logged: list[dict[str, Any]] = []
+        self._log_lines = self._log_size = 0
+        self._samples = 0
+        self._first: int | None = None
+        self._last: int | None = None
+        self._minute: int | None = None
+        (folder / LOG).touch()
+        for step, (its_version, file) in (models or {}).items():
+            self.use_model(step, its_version, file)
+        self._tell(complete=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+
+    def use_model(self, step: str, its_version: str, file: Path) -> None:
+        """Keep a copy of a model that predicts from now on, with the card beside it."""
+        name = f"models/{step}-{its_version}.onnx"
+        target = self.folder / name
+        target.parent.mkdir(exist_ok=True)
+        if not target.exists():
+            shutil.copyfile(file, target)
+            card = file.with_name(f"{file.stem}.card.yaml")
+            if card.is_file():
+                shutil.copyfile(card, target.with_name(f"{target.stem}.card.yaml"))
+        self._models.append(Model(step=step, version=its_version, file=name, sha256=digest(target)))
+
+    def append(self, arrivals: Arrivals) -> None:
+        """Take what arrived; a minute that is over is written."""
+        batch, arrived = arrivals.batch, arrivals.arrived
+        start = 0
+        while start < len(batch):
+            self._turn(int(arrived[start]))
+            assert self._minute is not None
+            end = int(np.searchsorted(arrived, (self._minute + 1) * MINUTE))
+            self._waiting.append(
+                (
+                    SampleBatch(
+                        batch.tag[start:end],
+                        batch.time[start:end],
+                        batch.value[start:end],
+                        batch.quality[start:end],
+                    ),
+                    arrived[start:end],
+                )
+            )
+            self._samples += end - start
+            start = end
+        for measurement in batch.offline:
+            self._log(measurement)
+        for intervention in arrivals.interventions:
+            self._log(intervention)
+
+    def tick(self, now: int) -> None:
+        """Say what time it is on the line, so that a silent one is written too."""
+        if self._waiting or self._logged:
+            self._turn(now)
+
+    def gap(self, since: int, until: int, what: str) -> None:
+        """Say that samples are missing."""
+        self._gaps.append(Gap(since=since, until=until, what=what))
+
+    def flush(self) -> None:
+        """Write everything that was taken, the present minute too."""
+        if self._waiting:
+            self._write()
+        elif self._logged:
+            self._write_log()
+            self._tell(complete=False)
+
+    def close(self) -> None:
+        """Write what is left, join the minutes of the last file, and say that it is complete."""
+        self.flush()
+        self._join()
+        self._tell(complete=True)
+
+    def _turn(self, now: int) -> None:
+        minute = now // MINUTE
+        if self._minute is not None and minute > self._minute:
+            self.flush()
+            if minute // FILE > self._minute // FILE:
+                self._join()
+        if self._minute is None or minute > self._minute:
+            self._minute = minute
+
+    def _log(self, logged: OfflineMeasurement | Intervention) -> None:
+        self._logged.append(entry_of(logged, self._samples, self._names))
+
+    def _write(self) -> None:
+        batch = SampleBatch.concatenate([batch for batch, _ in self._waiting])
+        arrived = np.concatenate([moments for _, moments in self._waiting])
+        unnamed = (batch.tag < 0) | (batch.tag >= len(self._names))
+        columns = [
+            pa.array(arrived).view(pa.timestamp("ns", "UTC")),
+            pa.array(batch.time).view(pa.timestamp("ns", "UTC")),
+            pa.DictionaryArray.from_arrays(
+                pa.array(batch.tag, pa.int32(), mask=unnamed), pa.array(self._names, pa.string())
+            ),
+            pa.array(batch.value),
+            pa.array(batch.quality),
+        ]
+        rows = pa.Table.from_arrays(columns, schema=SCHEMA)
+        name = f"{SAMPLES}/{self._samples - len(batch):012d}.minute.parquet"
+        self._files.append(self._put(name, [rows]))
+        self._write_log()
+        self._waiting = []
+        self._first = int(arrived[0]) if self._first is None else self._first
+        self._last = int(arrived[-1])
+        self._tell(complete=False)
+
+    def _put(self, name: str, tables: list[pa.Table]) -> File:
+        """A file of samples with a row group per table, in place only when it is whole."""
+        draft, target = self.folder / "draft", self.folder / name
+        with draft.open("wb") as stream:
+            with pq.ParquetWriter(
+                stream, SCHEMA, compression="zstd", use_dictionary=["tag", "quality"]
+            ) as writer:
+                for table in tables:
+                    writer.write_table(table, row_group_size=max(table.num_rows, 1))
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(target)
+        return File(
+            name=name,
+            rows=sum(table.num_rows for table in tables),
+            size=target.stat().st_size,
+            sha256=digest(target),
+        )
+
+    def _write_log(self) -> None:
+        if self._logged:
+            with (self.folder / LOG).open("r+b") as stream:
+                # what an attempt that failed has left goes
+                stream.truncate(self._log_size)
+                stream.seek(self._log_size)
+                stream.writelines(orjson.dumps(entry) + b"\n" for entry in self._logged)
+                stream.flush()
+                os.fsync(stream.fileno())
+                self._log_size = stream.tell()
+            self._log_lines += len(self._logged)
+            self._logged = []
+
+    def _join(self) -> None:
+        """Make one file of the minutes that are files of their own."""
+        minutes = [file for file in self._files if file.name.endswith(".minute.parquet")]
+        if not minutes:
+            return
+        tables = [pq.read_table(self.folder / file.name) for file in minutes]
+        name = minutes[0].name.replace(".minute", "")
+        whole = self._put(name, tables)
+        self._files = [*self._files[: -len(minutes)], whole]
+        self._tell(complete=False)
+        for file in minutes:
+            (self.folder / file.name).unlink()
+
+    def _tell(self, complete: bool) -> None:
+        log = self.folder / LOG
+        manifest = Manifest(
+            origin=self._origin,
+            program=_program(),
+            complete=complete,
+            samples=sum(file.rows for file in self._files),
+            first=self._first,
+            last=self._last,
+            line=self._line,
+            tags=self._signals,
+            models=tuple(self._models),
+            files=tuple(self._files),
+            log=File(
+                name=LOG,
+                rows=self._log_lines,
+                size=self._log_size,
+                sha256=digest(log, self._log_size),
+            ),
+            gaps=tuple(self._gaps),
+        )
+        draft = self.folder / f"{MANIFEST}.draft"
+        with draft.open("w", encoding="utf-8") as stream:
+            stream.write(manifest.model_dump_json(indent=1))
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(self.folder / MANIFEST)
+
+
+def _program() -> str:
+    try:
+        return f"linetwin {version('linetwin')}"
+    except PackageNotFoundError:
+        return "linetwin"

@@ -1,0 +1,76 @@
+"""Interventions: what enters the core beside samples, each at its place in the stream.
+
+People decide, machines answer writes, the clock ends what nobody decided on, another model is
+taken. A recording keeps them, so that a replay gives what the live run gave.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twin.configuration.models import Mode
+from twin.ports import WriteOutcome
+from twin.samples import Ints, SampleBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A person, or the twin where its mode lets it, accepted or rejected a recommendation."""
+
+    time: int
+    """Line time at which it happened, ns."""
+    identity: str
+    accept: bool
+    by: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """The setpoints of an accepted recommendation were written, or not."""
+
+    time: int
+    identity: str
+    outcomes: tuple[WriteOutcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModeSet:
+    """A person set what a step may do."""
+
+    time: int
+    step: str
+    mode: Mode
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class FellSilent:
+    """The line sent nothing for a while: the clock, not the line, ends what waits."""
+
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUsed:
+    """Another model predicts a step from now on."""
+
+    time: int
+    step: str
+    model: str
+    """Its version, as its card says."""
+    by: str
+
+
+Intervention = Decided | Wrote | ModeSet | FellSilent | ModelUsed
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """A piece of a stream as it arrived: samples, and then what people and machines did."""
+
+    batch: SampleBatch
+    arrived: Ints
+    """Line time at which each row arrived, ns since the epoch (UTC), never falling."""
+    interventions: tuple[Intervention, ...] = ()
+    """In order; all after the last row."""
