@@ -116,6 +116,8 @@ class RecordingWriter:
     def append(self, arrivals: Arrivals) -> None:
         """Take what arrived; a minute that is over is written."""
         batch, arrived = arrivals.batch, arrivals.arrived
+        for measurement in batch.offline:
+            self._log(measurement)
         start = 0
         while start < len(batch):
             self._turn(int(arrived[start]))
@@ -134,8 +136,6 @@ class RecordingWriter:
             )
             self._samples += end - start
             start = end
-        for measurement in batch.offline:
-            self._log(measurement)
         for intervention in arrivals.interventions:
             self._log(intervention)
 

@@ -18,6 +18,7 @@ from twin.configuration.models import LineConfiguration, Mode
 from twin.genealogy import BatchReleased, Milestone
 from twin.guard import Guard
 from twin.ingest import NANOSECONDS, Ingest
+from twin.intervention import Decided, FellSilent, Intervention, ModelUsed, ModeSet, Wrote
 from twin.material import MaterialTable
 from twin.passage import Passage
 from twin.ports import Surrogate, WriteOutcome
@@ -74,6 +75,8 @@ class Core:
         }
         held = [index[s.tag] for step in line.steps.values() for s in step.setpoints.values()]
         self.tracker = Tracker(line, index, [*inputs, *gauges], batch_inputs, held)
+        # one mapping for all, so that a model can be replaced
+        surrogates = self._surrogates = dict(surrogates)
         self.predictor = Predictor(line, surrogates, self.table, self.tracker, self.estimators)
         self._comparator = Comparator(
             line, self.table, self.tracker, self.estimators, self.predictor
@@ -124,8 +127,13 @@ class Core:
                     targets[self.tags.index(source.laboratory)] = (step_name, name, False)
         return targets
 
-    def feed(self, batch: SampleBatch, now: int) -> list[CoreEvent]:
-        """Take a batch that arrived at `now` (line time, ns) and say what follows from it."""
+    def feed(self, batch: SampleBatch, now: int | Ints) -> list[CoreEvent]:
+        """Take a batch that arrived at `now`, or each row at its own, and say what follows from it.
+
+        Args:
+            batch: samples in order of arrival; laboratory values as they came before the first.
+            now: line time, ns.
+        """
         self.received += len(batch)
         judged = self._ingest.judge(batch, now)
         self.rejected.update(judged.rejected)
@@ -135,18 +143,56 @@ class Core:
         self.tracker.add(usable)
         events: list[CoreEvent] = []
         for measurement in batch.offline:
-            objection = self._ingest.objection(measurement, now)
+            came = measurement.known or (now if isinstance(now, int) else int(now[-1]))
+            objection = self._ingest.objection(measurement, came)
             if objection:
                 self.rejected[objection] += 1
                 continue
-            known = max(measurement.known or now, measurement.sampled)
+            known = max(came, measurement.sampled)
             heapq.heappush(self._waiting, (known, self._numbers, measurement))
             self._numbers += 1
         while self.tracker.frontier < self.tracker.horizon:
             events += self._advance()
-        if not len(batch):
-            events += self.expire(now)
         return events
+
+    def intervene(self, intervention: Intervention) -> list[CoreEvent]:
+        """Take what people, machines or the clock did, and say what follows from it.
+
+        Another model is taken with `use_model`: it comes with its surrogate.
+
+        Raises:
+            KeyError: no such recommendation waits for it.
+        """
+        match intervention:
+            case Decided(time, identity, accept, by, note):
+                return self.decide(identity, accept, by, time, note)
+            case Wrote(time, identity, outcomes):
+                return self.wrote(identity, outcomes, time)
+            case ModeSet(time, step, mode, by):
+                return self.set_mode(step, mode, by, time)
+            case FellSilent(time):
+                return self.expire(time)
+            case ModelUsed():
+                raise TypeError("a model is taken with use_model")
+
+    def use_model(self, step: str, surrogate: Surrogate) -> None:
+        """Predict a step with another model from now on; what was corrected stays continuous.
+
+        Raises:
+            ValueError: it takes or gives something else than the model before.
+        """
+        before = self._surrogates[step]
+        if (surrogate.inputs, surrogate.outputs) != (before.inputs, before.outputs):
+            raise ValueError(
+                f"the model {surrogate.version} of {step} takes {', '.join(surrogate.inputs)} and "
+                f"gives {', '.join(surrogate.outputs)}, the one in use takes "
+                f"{', '.join(before.inputs)} and gives {', '.join(before.outputs)}; a model with "
+                "other inputs or outputs needs another configuration"
+            )
+        self._surrogates[step] = surrogate
+        for output, (_, old, new) in self.predictor.ask_again(step).items():
+            if output in self.estimators and output not in self.predictor.wrong_inputs:
+                self.estimators[output].shift(self.tracker.frontier, old, new)
 
     def _note(self, usable: SampleBatch) -> None:
         """Keep the last value of every tag, by source time."""
@@ -253,9 +299,11 @@ class Core:
             events.append(standing.become("superseded", note=f"by {advice.id}"))
         self.open[web] = advice
         events.append(advice)
-        if all(self.trust.mode(change.step) == "twin" for change in advice.changes):
-            events += self.decide(advice.id, True, "twin", time)
         return events
+
+    def may_write(self, recommendation: Recommendation) -> bool:
+        """Whether the modes of all its steps let the twin write it without a person."""
+        return all(self.trust.mode(change.step) == "twin" for change in recommendation.changes)
 
     def decide(
         self, identity: str, accept: bool, by: str, now: int, note: str = ""
@@ -314,7 +362,7 @@ class Core:
     def expire(self, now: int) -> list[CoreEvent]:
         """Close the recommendations that nobody decided on in time (ns).
 
-        Event time does it as the line goes on; a batch without samples does it by its arrival.
+        Event time does it as the line goes on, the clock where the line fell silent.
         """
         events: list[CoreEvent] = []
         for web, standing in list(self.open.items()):

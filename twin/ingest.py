@@ -7,9 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twin import samples
-from twin.samples import OfflineMeasurement, SampleBatch, severity
+from twin.samples import Bools, Ints, OfflineMeasurement, SampleBatch, severity
 from twin.tags import TagTable
 
 NANOSECONDS = 1_000_000_000
@@ -45,20 +46,21 @@ class Ingest:
         self._oldest = int(oldest * NANOSECONDS)
         self._last = np.full(len(tags), np.iinfo(np.int64).min, np.int64)
 
-    def judge(self, batch: SampleBatch, now: int) -> Judged:
-        """Judge a batch that arrived at `now` (line time, ns)."""
+    def judge(self, batch: SampleBatch, now: int | Ints) -> Judged:
+        """Judge a batch that arrived at `now`, or each row at its own (line time, ns)."""
         rejected: Counter[str] = Counter()
         known = (batch.tag >= 0) & (batch.tag < len(self._low))
         if not known.all():
             rejected["unknown tag"] = int((~known).sum())
             batch = batch.where(known)
+            now = now if isinstance(now, int) else now[known]
         tag, time, value = batch.tag, batch.time, batch.value
         quality = batch.quality
         good = severity(quality) == 0
         future = time > now + self._tolerance
         past = time < now - self._oldest
         if past.any():
-            past &= ~(self._may_be_old[tag] & (time >= self._last[tag]))
+            past &= ~self._excused(tag, time, past, future)
         finite = np.isfinite(value)
         with np.errstate(invalid="ignore"):
             outside = finite & ((value < self._low[tag]) | (value > self._high[tag]))
@@ -86,6 +88,18 @@ class Ingest:
         if len(usable):
             np.maximum.at(self._last, usable.tag, usable.time)
         return Judged(kept, usable, rejected)
+
+    def _excused(self, tag: NDArray[np.int32], time: Ints, past: Bools, future: Bools) -> Bools:
+        """Old samples that are their machine's last word: none newer of their tag came before."""
+        excused = np.zeros(len(tag), np.bool_)
+        for each in np.unique(tag[past & self._may_be_old[tag]]).tolist():
+            last = int(self._last[each])
+            for row in np.flatnonzero((tag == each) & ~future).tolist():
+                if time[row] >= last:
+                    last, excused[row] = int(time[row]), True
+                elif not past[row]:
+                    last = max(last, int(time[row]))
+        return excused
 
     def objection(self, measurement: OfflineMeasurement, now: int) -> str:
         """Why a laboratory value that arrived at `now` must not be used; empty if it may be.

@@ -70,6 +70,7 @@ class Arrivals:
     """A piece of a stream as it arrived: samples, and then what people and machines did."""
 
     batch: SampleBatch
+    """Its laboratory values, with the time at which they became known, came before its rows."""
     arrived: Ints
     """Line time at which each row arrived, ns since the epoch (UTC), never falling."""
     interventions: tuple[Intervention, ...] = ()

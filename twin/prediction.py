@@ -185,12 +185,31 @@ class Predictor:
                 prediction.inputs[np.ix_(here, columns)] = value
                 segments = prediction.segments[here]
                 mean = self._surrogates[later].predict(prediction.inputs[here]).mean
-                for index, made in enumerate(self._surrogates[later].outputs):
-                    name = f"{later}.{made}"
-                    before = self._table.value(name, segments)
-                    self._table.put(name, segments, mean[:, index], prediction.time[here])
-                    if np.isfinite(before[-1]) and np.isfinite(mean[-1, index]):
-                        changes[name] = int(segments[-1]), float(before[-1]), mean[-1, index]
+                changes |= self._say_again(later, segments, prediction.time[here], mean)
+        return changes
+
+    def ask_again(self, step: str) -> dict[str, tuple[int, float, float]]:
+        """Another model predicts a step: what it says of the material that is remembered.
+
+        Returns:
+            As `revise_batch`.
+        """
+        changes: dict[str, tuple[int, float, float]] = {}
+        for prediction in self._recent[step]:
+            mean = self._surrogates[step].predict(prediction.inputs).mean
+            changes |= self._say_again(step, prediction.segments, prediction.time, mean)
+        return changes
+
+    def _say_again(
+        self, step: str, segments: Ints, time: Ints, mean: Floats
+    ) -> dict[str, tuple[int, float, float]]:
+        changes: dict[str, tuple[int, float, float]] = {}
+        for index, made in enumerate(self._surrogates[step].outputs):
+            name = f"{step}.{made}"
+            before = self._table.value(name, segments)
+            self._table.put(name, segments, mean[:, index], time)
+            if np.isfinite(before[-1]) and np.isfinite(mean[-1, index]):
+                changes[name] = int(segments[-1]), float(before[-1]), float(mean[-1, index])
         return changes
 
     def ask(self, step: str, passage: Passage) -> Prediction:

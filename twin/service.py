@@ -13,14 +13,15 @@ import numpy as np
 import orjson
 import structlog
 
+from twin.chronicle import Chronicle
 from twin.clock import Clock
-from twin.comparison import Comparison
 from twin.configuration.models import Mode
 from twin.core import Core, CoreEvent
 from twin.genealogy import BatchReleased, Milestone
 from twin.ingest import NANOSECONDS
+from twin.intervention import Arrivals, Decided, FellSilent, Intervention, ModeSet, Wrote
 from twin.ledger import Ledger
-from twin.ports import Event, Sink, Source, Surrogate, Write, WriteOutcome
+from twin.ports import Sink, Source, Surrogate, Write, WriteOutcome
 from twin.recommendation import Change, Recommendation
 from twin.samples import SampleBatch
 from twin.status import LineStatus
@@ -48,6 +49,16 @@ class Connector(Source, Protocol):
     """A source with a name."""
 
     name: str
+
+
+class Recorder(Protocol):
+    """Takes what arrives, at once; says itself, once, what it could not keep."""
+
+    def append(self, arrivals: Arrivals) -> None: ...
+
+    def tick(self, now: int) -> None:
+        """What time it is on the line."""
+        ...
 
 
 class Service:
@@ -91,14 +102,8 @@ class Service:
         self._entries = 0
         self._versions = {step: surrogate.version for step, surrogate in surrogates.items()}
         self._stop = asyncio.Event()
-        self._derived = {
-            f"{step}.{output}": tuple(
-                core.tags.index(f"{step}.{output}.{kind}")
-                for kind in ("predicted", "measured", "residual")
-            )
-            for step, config in core.line.steps.items()
-            for output in config.outputs
-        }
+        self._chronicle = Chronicle(core.line, core.tags)
+        self._recorder: Recorder | None = None
         self._units = {
             f"{step}.{output}": (*to_si(config.unit), config.unit)
             for step, configuration in core.line.steps.items()
@@ -173,8 +178,11 @@ class Service:
         while True:
             heard = self.core.received
             await asyncio.sleep(SILENCE)
+            now = self.clock.now()
             if self.core.received == heard:
-                self._carry_out(self.core.expire(self.clock.now()))
+                self._intervene(FellSilent(now))
+            if self._recorder is not None:
+                self._recorder.tick(now)
 
     async def _clean(self) -> None:
         kept = int(self.core.line.store.retention * NANOSECONDS)
@@ -188,12 +196,28 @@ class Service:
 
     def feed(self, batch: SampleBatch) -> None:
         """Take a batch as if a connector had delivered it."""
+        now = self.clock.now()
+        if batch.offline:
+            known = tuple(replace(each, known=each.known or now) for each in batch.offline)
+            batch = replace(batch, offline=known)
+        if self._recorder is not None:
+            self._recorder.append(Arrivals(batch, np.full(len(batch), now, np.int64)))
         try:
-            events = self.core.feed(batch, self.clock.now())
+            events = self.core.feed(batch, now)
         finally:
             # what the line said is stored even where the core cannot follow
             self.store.put(self.core.kept)
         self._carry_out(events)
+
+    def record(self, recorder: Recorder | None) -> Recorder | None:
+        """Record from now on, or no longer; gives the recorder that was at work, still open."""
+        before, self._recorder = self._recorder, recorder
+        return before
+
+    @property
+    def recording(self) -> Recorder | None:
+        """What records now."""
+        return self._recorder
 
     def accept(self, identity: str, by: str) -> None:
         """A person accepts a recommendation: it is checked once more, written and read back.
@@ -214,61 +238,56 @@ class Service:
     def set_mode(self, step: str, mode: Mode, by: str) -> None:
         """A person sets what a step may do."""
         now = self.clock.now()
-        self._carry_out(self.core.set_mode(step, mode, by, now))
+        self._intervene(ModeSet(now, step, mode, by))
         self._note(self._ledger.audit, now, by, "set mode", {"step": step, "mode": mode})
 
     def _decide(self, identity: str, accept: bool, by: str, note: str) -> None:
         now = self.clock.now()
-        self._carry_out(self.core.decide(identity, accept, by, now, note))
+        self._intervene(Decided(now, identity, accept, by, note))
         what = "accept" if accept else "reject"
         self._note(self._ledger.audit, now, by, what, {"recommendation": identity, "note": note})
 
+    def _intervene(self, intervention: Intervention) -> None:
+        events = self.core.intervene(intervention)
+        # silence that ended nothing is no news
+        if self._recorder is not None and (events or not isinstance(intervention, FellSilent)):
+            nothing = SampleBatch.of([], [], [])
+            self._recorder.append(Arrivals(nothing, nothing.time, (intervention,)))
+        self._carry_out(events)
+
     def _carry_out(self, events: Sequence[CoreEvent]) -> None:
-        stored: list[Event] = []
+        self.store.put(*self._chronicle.of(events))
         for event in events:
             self.status.follow(event, self._outputs)
             match event:
-                case Comparison():
-                    self.store.put(self._as_samples(event))
                 case Recommendation():
                     self._announce(event)
                     self._note(self._ledger.recommend, self.document(event), self.clock.now())
                     self._act(event)
                 case ModeChange():
                     self._note(
-                        self._ledger.change_mode,
-                        event.time,
-                        event.step,
-                        event.mode,
-                        event.reason,
+                        self._ledger.change_mode, event.time, event.step, event.mode, event.reason
                     )
                     if event.mode == "shadow":
                         self._note(self._ledger.raise_alarm, event.time, event.step, event.reason)
                     else:
                         self._note(self._ledger.clear_alarms, event.time, event.step)
-                    stored.append(Event(event.time, "mode", event.step, event.reason))
                     log.info("mode", step=event.step, mode=event.mode, reason=event.reason)
                 case Milestone():
                     self._note(_remember, self._ledger, event)
-                    text = f"{event.number} at {event.position:.2f} m"
-                    stored.append(Event(event.time, event.kind, event.web, text))
                 case BatchReleased():
                     self._note(
                         self._ledger.release_batch, event.batches, event.number, event.time, {}
                     )
-                    stored.append(
-                        Event(event.time, "batch released", event.batches, str(event.number))
-                    )
                 case _:
                     pass
-        if stored:
-            self.store.put(SampleBatch.of([], [], []), stored)
 
     def _act(self, event: Recommendation) -> None:
-        if event.state == "proposed" and self._auto_accept is not None:
-            # later events of the same batch may already have closed it, or `twin` accepted it
-            if self.core.open.get(event.web) is event:
-                self.accept(event.id, self._auto_accept)
+        if event.state == "proposed":
+            by = "twin" if self.core.may_write(event) else self._auto_accept
+            # later events of the same batch may already have closed it
+            if by is not None and self.core.open.get(event.web) is event:
+                self.accept(event.id, by)
         elif event.state == "accepted" and self._tasks is not None:
             write = self._tasks.create_task(self._write(event), name=f"write {event.id}")
             self._writes.add(write)
@@ -292,7 +311,7 @@ class Service:
                     name = self.core.tags[change.tag].name
                     log.error("not taken back", setpoint=name, problem=undone.reason)
                     outcomes.append(replace(undone, reason=f"not taken back: {undone.reason}"))
-        self._carry_out(self.core.wrote(recommendation.id, outcomes, self.clock.now()))
+        self._intervene(Wrote(self.clock.now(), recommendation.id, tuple(outcomes)))
 
     async def _write_one(self, change: Change, value: float) -> WriteOutcome:
         write = Write(change.tag, value)
@@ -304,18 +323,6 @@ class Service:
         except Exception as error:  # whatever a sink raises, the set must be taken back
             log.exception("write", setpoint=self.core.tags[change.tag].name)
             return WriteOutcome(write, "failed", float("nan"), str(error) or type(error).__name__)
-
-    def _as_samples(self, comparison: Comparison) -> SampleBatch:
-        tags = self._derived[f"{comparison.step}.{comparison.output}"]
-        count = len(comparison.segments)
-        values = np.concatenate([comparison.predicted, comparison.measured, comparison.residual])
-        finite = np.isfinite(values)
-        return SampleBatch(
-            np.repeat(np.array(tags, np.int32), count),
-            np.tile(comparison.time, 3),
-            values,
-            np.zeros(3 * count, np.uint32),
-        ).where(finite)
 
     def document(self, recommendation: Recommendation) -> dict[str, object]:
         """A recommendation as it is published, in customary units."""
