@@ -267,8 +267,16 @@ class MachineServers:
             clock, server.iserver.time_task = server.iserver.time_task, None
             if clock is not None:  # it would sleep for up to a second
                 clock.cancel()
+            # asyncua closes the connections and only then stops listening: a client that comes back
+            # in between would keep a connection that nobody closes
+            if server.bserver is not None and server.bserver._server is not None:
+                server.bserver._server.close()
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(server.stop(), _STOP_SECONDS)
+            for transport in tuple(server.iserver.asyncio_transports):
+                transport.abort()
+            while server.iserver.asyncio_transports:  # noqa: ASYNC110  # until they are lost
+                await asyncio.sleep(0)
 
         await asyncio.gather(*(stop(server) for server in self._servers))
         self._servers.clear()

@@ -15,9 +15,7 @@ COMMAND = (sys.executable, "-c", "from twin.cli import main; main()")
 
 def environment(**changes: str) -> dict[str, str]:
     """The test's environment, with warnings shown and the checkout importable."""
-    # at the end of some demos a transport is called unclosed; whose it is has not been found yet
-    shown = "default,ignore::ResourceWarning"
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": shown, **changes}
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default", **changes}
 
 
 def twin(
