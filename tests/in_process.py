@@ -6,14 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import yaml
 
+from connectors.recorder import RecordingWriter
 from simulators.line import Emission, VirtualLine
 from simulators.scenario import Scenario, load_scenario
 from surrogates.onnx_model import OnnxSurrogate
 from twin.comparison import Comparison
 from twin.configuration.models import LineConfiguration, MqttAddress, OpcUaAddress
 from twin.core import Core, CoreEvent
+from twin.intervention import Arrivals, Decided, Intervention, Wrote
 from twin.ports import Write, WriteOutcome
 from twin.recommendation import Recommendation
 from twin.samples import OfflineMeasurement, SampleBatch
@@ -51,6 +54,7 @@ class LineInProcess:
         metres: float | None = None,
         line: LineConfiguration | None = None,
         accept: bool = True,
+        recorder: RecordingWriter | None = None,
     ) -> None:
         if isinstance(scenario, str):
             scenario = load_scenario(ROOT / "config" / "scenarios" / f"{scenario}.yaml")
@@ -58,6 +62,7 @@ class LineInProcess:
         self.configuration = line or line_configuration()
         self.core = make_core(self.configuration)
         self.accept = accept
+        self.recorder = recorder
         self.events: list[CoreEvent] = []
         self.comparisons: dict[str, list[Comparison]] = defaultdict(list)
         self._nodes = {
@@ -117,19 +122,34 @@ class LineInProcess:
     def run(self, seconds: float = 1.0) -> None:
         """Run to the end, the twin following in steps of `seconds`."""
         for batch in self.recorded(seconds):
-            self._handle(self.core.feed(batch, self.line.now_ns))
+            self.deliver(batch)
+
+    def deliver(self, batch: SampleBatch) -> None:
+        """The batch arrives now."""
+        now = self.line.now_ns
+        if self.recorder is not None:
+            self.recorder.append(Arrivals(batch, np.full(len(batch), now, np.int64)))
+        self._handle(self.core.feed(batch, now))
+
+    def intervene(self, intervention: Intervention) -> None:
+        """A person, a machine or the clock does something now."""
+        events = self.core.intervene(intervention)
+        if self.recorder is not None:
+            nothing = SampleBatch.of([], [], [])
+            self.recorder.append(Arrivals(nothing, nothing.time, (intervention,)))
+        self._handle(events)
 
     def _handle(self, events: list[CoreEvent]) -> None:
         for event in events:
             self.events.append(event)
             if isinstance(event, Comparison):
                 self.comparisons[f"{event.step}.{event.output}"].append(event)
-            if isinstance(event, Recommendation):
+            if isinstance(event, Recommendation) and self.core.open.get(event.web) is event:
                 now = self.line.now_ns
                 if event.state == "proposed" and self.accept:
-                    self._handle(self.core.decide(event.id, True, "test", now))
+                    self.intervene(Decided(now, event.id, True, "test"))
                 elif event.state == "accepted":
-                    self._handle(self.core.wrote(event.id, self._write(event), now))
+                    self.intervene(Wrote(now, event.id, tuple(self._write(event))))
 
     def _write(self, recommendation: Recommendation) -> list[WriteOutcome]:
         outcomes = []

@@ -76,7 +76,7 @@ class Core:
         held = [index[s.tag] for step in line.steps.values() for s in step.setpoints.values()]
         self.tracker = Tracker(line, index, [*inputs, *gauges], batch_inputs, held)
         # one mapping for all, so that a model can be replaced
-        surrogates = self._surrogates = dict(surrogates)
+        surrogates = self.surrogates = dict(surrogates)
         self.predictor = Predictor(line, surrogates, self.table, self.tracker, self.estimators)
         self._comparator = Comparator(
             line, self.table, self.tracker, self.estimators, self.predictor
@@ -181,7 +181,7 @@ class Core:
         Raises:
             ValueError: it takes or gives something else than the model before.
         """
-        before = self._surrogates[step]
+        before = self.surrogates[step]
         if (surrogate.inputs, surrogate.outputs) != (before.inputs, before.outputs):
             raise ValueError(
                 f"the model {surrogate.version} of {step} takes {', '.join(surrogate.inputs)} and "
@@ -189,7 +189,7 @@ class Core:
                 f"{', '.join(before.inputs)} and gives {', '.join(before.outputs)}; a model with "
                 "other inputs or outputs needs another configuration"
             )
-        self._surrogates[step] = surrogate
+        self.surrogates[step] = surrogate
         for output, (_, old, new) in self.predictor.ask_again(step).items():
             if output in self.estimators and output not in self.predictor.wrong_inputs:
                 self.estimators[output].shift(self.tracker.frontier, old, new)

@@ -12,7 +12,7 @@ from simulators.scenario import Scenario, parse_scenario
 from tests.in_process import LineInProcess, line_configuration, make_core
 from twin.comparison import Comparison
 from twin.configuration.models import LineConfiguration
-from twin.core import Core
+from twin.core import Core, CoreEvent
 from twin.genealogy import Milestone
 from twin.prediction import Prediction
 from twin.recommendation import Recommendation
@@ -98,24 +98,16 @@ def shuffled(stream: SampleBatch, delay: Ints) -> SampleBatch:
     )
 
 
-class Followed:
-    """What a core said of a stream, by kind, whatever the pieces were."""
+class Heard:
+    """What a core said, by kind, however the stream was cut."""
 
-    def __init__(
-        self, pieces: Iterable[SampleBatch], configuration: LineConfiguration | None = None
-    ) -> None:
-        self.core: Core = make_core(configuration or line_configuration())
+    def __init__(self, core: Core) -> None:
+        self.core = core
         self.material: dict[str, dict[tuple[int, int], tuple[float, ...]]] = {}
         self.rows: dict[str, dict[tuple[int, int], tuple[float, ...]]] = {}
         self.others: list[str] = []
         self.recommendations: list[Recommendation] = []
         self._listen()
-        latest = 0
-        for piece in pieces:
-            latest = max(latest, int(piece.time.max()))
-            for event in self.core.feed(piece, latest):
-                self._take(event)
-        self.others.sort()
 
     def _listen(self) -> None:
         advance = self.core.tracker.advance
@@ -130,7 +122,7 @@ class Followed:
 
         self.core.tracker.advance = listening  # type: ignore[method-assign]
 
-    def _take(self, event: object) -> None:
+    def take(self, event: CoreEvent) -> None:
         if isinstance(event, Prediction):
             columns = np.hstack([event.inputs, event.mean, event.corrected, event.sigma])
             _put(self.rows, f"{event.step} predicted", event.segments, event.time, columns)
@@ -152,14 +144,36 @@ class Followed:
         elif isinstance(event, Milestone | ModeChange):
             self.others.append(repr(event))
 
-    def same_as(self, other: Followed) -> None:
+    def same_as(self, other: Heard) -> None:
         """Fail where material differs at all, or anything made of it by more than rounding.
 
         A matrix product rounds differently for one row than for many.
         """
-        assert self.others == other.others
+        assert sorted(self.others) == sorted(other.others)
         _same(self.material, other.material, 0.0)
         _same(self.rows, other.rows, 1e-9)
+        end = np.array([max(self.core.tracker.frontier, other.core.tracker.frontier)])
+        assert self.core.estimators.keys() == other.core.estimators.keys()
+        for name, mine in self.core.estimators.items():
+            yours = other.core.estimators[name]
+            assert mine.updates == yours.updates
+            np.testing.assert_allclose(
+                mine.state(end), yours.state(end), rtol=1e-9, atol=1e-15, err_msg=name
+            )
+
+
+class Followed(Heard):
+    """What a new core said of the pieces of a stream."""
+
+    def __init__(
+        self, pieces: Iterable[SampleBatch], configuration: LineConfiguration | None = None
+    ) -> None:
+        super().__init__(make_core(configuration or line_configuration()))
+        latest = 0
+        for piece in pieces:
+            latest = max(latest, int(piece.time.max()))
+            for event in self.core.feed(piece, latest):
+                self.take(event)
 
 
 Rows = dict[str, dict[tuple[int, int], tuple[float, ...]]]
