@@ -96,7 +96,16 @@ class Machine:
     async def stop(self) -> None:
         if self.server is not None:
             server, self.server = self.server, None
+            clock, server.iserver.time_task = server.iserver.time_task, None
+            if clock is not None:  # it would sleep for up to a second
+                clock.cancel()
+            # no client may come back while the others are sent away: its connection would stay
+            if server.bserver is not None and server.bserver._server is not None:
+                server.bserver._server.close()
             await server.stop()
+            for transport in tuple(server.iserver.asyncio_transports):
+                transport.abort()
+            await until(lambda: not server.iserver.asyncio_transports)
 
     async def set(
         self,

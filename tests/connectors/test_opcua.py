@@ -349,10 +349,11 @@ async def test_refusals_and_silent_changes_of_a_write(machine: Machine) -> None:
     assert machine.server is not None
     service = machine.server.iserver.isession
     answer: dict[str, Any] = {}
+    released = asyncio.Event()
 
     async def refuse(params: Any) -> list[ua.StatusCode]:
         if "wait" in answer:
-            await asyncio.sleep(30)
+            await released.wait()
         return [ua.StatusCode(answer["status"])]
 
     source = source_of(configuration, write_timeout=0.3)
@@ -375,6 +376,7 @@ async def test_refusals_and_silent_changes_of_a_write(machine: Machine) -> None:
             answer["wait"] = True
             assert (await source.write(Write(0, 0.1))).status == "timed out"
     finally:
+        released.set()  # a server that stops waits for what it has begun
         type(service).write = original  # type: ignore[method-assign]
 
 

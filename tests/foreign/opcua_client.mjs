@@ -29,6 +29,7 @@ await new Promise(async (resolve) => {
     { nodeId: ends("s=Coater.WebLength"), attributeId: AttributeIds.Value },
     { samplingInterval: 50, queueSize: 100 }, TimestampsToReturn.Both);
   item.on("changed", (data) => {
+    if (values.length === 3) return; // later ones come until it is terminated
     values.push({ value: data.value.value, time: data.sourceTimestamp });
     if (values.length === 3) resolve();
   });

@@ -78,8 +78,13 @@ async def node(clients: Path, script: str, *arguments: str) -> dict[str, Any]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
-        out, err = await process.communicate()
+    try:
+        async with asyncio.timeout(60):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     lines = [text for text in out.decode().splitlines() if text.startswith("{")]
     assert lines, err.decode()
     answer: dict[str, Any] = json.loads(lines[-1])
