@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +16,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+import structlog
 
 from connectors.recording import (
     LOG,
@@ -34,6 +37,7 @@ from twin.intervention import Arrivals, Intervention
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
 from twin.units import si_unit
 
+log = structlog.get_logger()
 MINUTE: Final = 60 * 10**9
 FILE: Final = 60
 """Minutes per file; until they are over, each minute is a file of its own."""
@@ -117,7 +121,9 @@ class RecordingWriter:
         """Take what arrived; a minute that is over is written."""
         batch, arrived = arrivals.batch, arrivals.arrived
         for measurement in batch.offline:
-            self._log(measurement)
+            # a store of old does not know when it became known
+            came = int(arrived[0]) if len(arrived) else measurement.sampled
+            self._log(replace(measurement, known=measurement.known or came))
         start = 0
         while start < len(batch):
             self._turn(int(arrived[start]))
@@ -147,6 +153,23 @@ class RecordingWriter:
     def gap(self, since: int, until: int, what: str) -> None:
         """Say that samples are missing."""
         self._gaps.append(Gap(since=since, until=until, what=what))
+
+    @property
+    def waiting(self) -> int:
+        """Samples that are not yet on disk."""
+        return sum(len(batch) for batch, _ in self._waiting)
+
+    def give_up(self, why: str) -> int:
+        """Leave out what is not yet on disk, and say so; how many samples."""
+        lost = self.waiting
+        if lost:
+            self.gap(int(self._waiting[0][1][0]), int(self._waiting[-1][1][-1]), why)
+            self._waiting = []
+            # what came in between stays, after the samples that are kept
+            self._samples -= lost
+            for entry in self._logged:
+                entry["after"] = min(entry["after"], self._samples)
+        return lost
 
     def flush(self) -> None:
         """Write everything that was taken, the present minute too."""
@@ -275,3 +298,82 @@ def _program() -> str:
         return f"linetwin {version('linetwin')}"
     except PackageNotFoundError:
         return "linetwin"
+
+
+class Recorder:
+    """A writer on a thread of its own: whoever hands over samples never waits for the disk.
+
+    At most `capacity` samples wait; when the disk does not keep up or refuses, the oldest are lost,
+    counted, and told in the manifest as a gap.
+    """
+
+    def __init__(self, writer: RecordingWriter, capacity: int = 2_000_000) -> None:
+        self._writer = writer
+        self._capacity = capacity
+        self._thread = ThreadPoolExecutor(1, "recorder")
+        self._handed = self._taken = 0
+        self.folder = writer.folder
+        self.dropped = 0
+        """Samples that are not in the recording."""
+        self.error: str | None = None
+        """Why the disk takes nothing, as a sentence."""
+
+    def append(self, arrivals: Arrivals) -> None:
+        """Take what arrived; never waits."""
+        count = len(arrivals.batch)
+        if count and self._handed - self._taken + count > self._capacity:
+            self._lose(count)
+            first, last = int(arrivals.arrived[0]), int(arrivals.arrived[-1])
+            self._do(lambda: self._writer.gap(first, last, "the recorder did not keep up"))
+            nothing = SampleBatch.of([], [], [])
+            arrivals = Arrivals(
+                replace(nothing, offline=arrivals.batch.offline),
+                nothing.time,
+                arrivals.interventions,
+            )
+            count = 0
+        self._handed += count
+        self._do(lambda: self._append(arrivals))
+
+    def tick(self, now: int) -> None:
+        """What time it is on the line."""
+        self._do(lambda: self._writer.tick(now))
+
+    def gap(self, since: int, until: int, what: str) -> None:
+        """Samples are missing."""
+        self._do(lambda: self._writer.gap(since, until, what))
+
+    def use_model(self, step: str, its_version: str, file: Path) -> None:
+        """Another model predicts from now on."""
+        self._do(lambda: self._writer.use_model(step, its_version, file))
+
+    def close(self) -> None:
+        """Write the rest and wait until it is on disk."""
+        self._do(self._writer.close)
+        self._thread.shutdown(wait=True)
+
+    def _append(self, arrivals: Arrivals) -> None:
+        self._taken += len(arrivals.batch)
+        try:
+            self._writer.append(arrivals)
+        finally:
+            if self._writer.waiting > self._capacity:
+                self._lose(self._writer.give_up("the disk refused"))
+
+    def _lose(self, count: int) -> None:
+        if not self.dropped:
+            log.error("the recording has a gap", folder=str(self.folder), problem=self.error)
+        self.dropped += count
+
+    def _do(self, work: Callable[[], None]) -> None:
+        self._thread.submit(self._try, work)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # a disk may refuse in any way; the line goes on
+            if self.error is None:
+                log.error("not recorded", folder=str(self.folder), problem=str(error))
+            self.error = str(error)
+        else:
+            self.error = None

@@ -30,10 +30,11 @@ class OnnxSurrogate:
     held-out error of the card, or outputs named `mean` and `std`. It runs on one thread.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, card: Card, origin: str) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, card: Card, file: Path) -> None:
         self.card = card
+        self.file = file
         self._session = session
-        self._origin = origin
+        self._origin = str(file)
         self._input, self._dtype, self._fetch = self._check_graph()
         self._input_scale, self._input_offset = _scales(card.inputs)
         self._output_scale, self._output_offset = _scales(card.outputs)
@@ -84,7 +85,7 @@ class OnnxSurrogate:
                     f"or put it into the ONNX metadata under {METADATA_KEY!r}"
                 )
             card = Card.parse(inside, f"the card inside {path}")
-        return OnnxSurrogate(session, card, str(path))
+        return OnnxSurrogate(session, card, path)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ import structlog
 
 from connectors.mqtt import MqttSource
 from connectors.opcua import OpcUaSource
+from connectors.recorder import Recorder, RecordingWriter
+from connectors.recording import Recording
 from surrogates.onnx_model import OnnxSurrogate
 from twin.clock import Clock
 from twin.configuration import load
@@ -20,6 +22,7 @@ from twin.core import Core
 from twin.historian import DuckDBHistorian
 from twin.ledger import Ledger
 from twin.ports import Sink
+from twin.replay import Follower, Replay, Screen, Span
 from twin.service import Service
 from twin.store import Store
 
@@ -61,6 +64,16 @@ def load_surrogates(line: LineConfiguration, beside: Path) -> dict[str, OnnxSurr
     }
 
 
+def build_sources(line: LineConfiguration, clock: Clock) -> list[OpcUaSource | MqttSource]:
+    """A source for every connector of the configuration."""
+    return [
+        MqttSource(name, line, clock, linger=GAUGE_LINGER)
+        if isinstance(connector, MqttConnector)
+        else OpcUaSource(name, line, clock)
+        for name, connector in line.connectors.items()
+    ]
+
+
 def build_service(
     line: LineConfiguration,
     surrogates: Mapping[str, OnnxSurrogate],
@@ -71,16 +84,13 @@ def build_service(
     """A service on DuckDB and SQLite in `folder`, connected as the configuration says."""
     folder.mkdir(parents=True, exist_ok=True)
     core = Core(line, surrogates)
-    sources: list[OpcUaSource | MqttSource] = []
+    sources = build_sources(line, clock)
     publisher: tuple[MqttSource, str] | None = None
-    for name, connector in line.connectors.items():
-        if isinstance(connector, MqttConnector):
-            source = MqttSource(name, line, clock, linger=GAUGE_LINGER)
-            sources.append(source)
-            if connector.publish is not None and publisher is None:
-                publisher = source, connector.publish
-        else:
-            sources.append(OpcUaSource(name, line, clock))
+    for source in sources:
+        connector = line.connectors[source.name]
+        topic = connector.publish if isinstance(connector, MqttConnector) else None
+        if isinstance(source, MqttSource) and topic is not None and publisher is None:
+            publisher = source, topic
     by_name = {source.name: source for source in sources}
     sinks: dict[int, Sink] = {}
     for step in line.steps.values():
@@ -105,6 +115,75 @@ def build_service(
         Ledger(f"sqlite:///{folder / 'ledger.sqlite'}"),
         clock,
         auto_accept,
+    )
+
+
+def start_recording(service: Service, folder: Path) -> Recorder:
+    """Let a service record into a new folder from now on; close what it gives when it has ended.
+
+    Raises:
+        RecordingError: the folder holds something.
+    """
+    models = {
+        step: (surrogate.version, surrogate.file)
+        for step, surrogate in service.core.surrogates.items()
+        if isinstance(surrogate, OnnxSurrogate)
+    }
+    recorder = Recorder(RecordingWriter(folder, service.core.line, "service", models))
+    service.record(recorder)
+    return recorder
+
+
+def recorded_surrogates(
+    recording: Recording, line: LineConfiguration, beside: Path
+) -> dict[str, OnnxSurrogate]:
+    """The models that predicted when a recording began; those of the line where it holds none.
+
+    Raises:
+        ValueError: a model cannot be used.
+    """
+    files: dict[str, Path] = {}
+    for model in recording.manifest.models:
+        files.setdefault(model.step, recording.folder / model.file)
+    return {
+        name: OnnxSurrogate.load(files.get(name) or model_path(step.model, beside))
+        for name, step in line.steps.items()
+    }
+
+
+def build_replay(
+    recording: Recording,
+    surrogates: Mapping[str, OnnxSurrogate],
+    screen: Screen,
+    speed: float,
+    with_decisions: bool,
+) -> Replay:
+    """A replay of a recording, shown on a screen.
+
+    Args:
+        recording: opened, for the line that is to be followed.
+        surrogates: the model of every step at the start.
+        screen: takes what is replayed.
+        speed: seconds of line time per second.
+        with_decisions: repeat what people decided.
+
+    Raises:
+        ValueError: the recording holds no sample.
+    """
+    manifest = recording.manifest
+    if manifest.first is None or manifest.last is None:
+        raise ValueError(f"{recording.folder} holds no sample")
+    files = {(model.step, model.version): model.file for model in manifest.models}
+
+    def load(step: str, version: str) -> OnnxSurrogate:
+        return OnnxSurrogate.load(recording.folder / files[step, version])
+
+    return Replay(
+        lambda: Follower(Core(recording.line, surrogates), load, with_decisions),
+        recording.stream,
+        Span(manifest.first, manifest.last),
+        screen,
+        speed,
     )
 
 

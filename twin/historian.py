@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS samples (
 CREATE TABLE IF NOT EXISTS offline (
     tag INTEGER NOT NULL, time BIGINT NOT NULL, value DOUBLE NOT NULL,
     roll BIGINT, metre DOUBLE, batch BIGINT);
+ALTER TABLE offline ADD COLUMN IF NOT EXISTS known BIGINT DEFAULT 0;
 CREATE TABLE IF NOT EXISTS events (
     time BIGINT NOT NULL, kind VARCHAR NOT NULL, subject VARCHAR NOT NULL, text VARCHAR NOT NULL);
 """
@@ -144,7 +145,7 @@ class DuckDBHistorian:
                 bounds,
             ).fetchnumpy()
             offline = self._database.execute(
-                f"SELECT tag, time, value, roll, metre, batch FROM offline"
+                f"SELECT tag, time, value, roll, metre, batch, known FROM offline"
                 f" WHERE {span} AND tag IN ({chosen}) ORDER BY time, rowid",
                 bounds,
             ).fetchall()
@@ -270,9 +271,9 @@ class DuckDBHistorian:
                 row,
             )
             self._database.execute(
-                "INSERT INTO offline (tag, time, roll, metre, batch, value)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                [*row, entry.value],
+                "INSERT INTO offline (tag, time, roll, metre, batch, value, known)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [*row, entry.value, entry.known],
             )
 
     def _insert_events(self, events: Sequence[Event]) -> None:

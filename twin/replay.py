@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -67,6 +67,22 @@ class Span:
     last: int
 
 
+class Screen(Protocol):
+    """Takes what a replay plays."""
+
+    def restarted(self, core: Core) -> None:
+        """It begins, or begins anew, with this core."""
+        ...
+
+    def fed(self, samples: SampleBatch, events: Sequence[CoreEvent]) -> None:
+        """These samples arrived, judged, and this follows from them."""
+        ...
+
+    async def room(self) -> None:
+        """Comes back when more can be taken."""
+        ...
+
+
 class Replay:
     """Plays a recording at any speed; pauses, steps and seeks on demand.
 
@@ -77,7 +93,7 @@ class Replay:
         follow: makes a follower with a fresh core.
         stream: opens the recording's stream from its start.
         span: the time that it covers.
-        tell: takes what was fed and what follows from it; told `None` when it starts anew.
+        screen: takes what is played.
         speed: seconds of line time per second; infinite is as fast as it can.
     """
 
@@ -86,15 +102,13 @@ class Replay:
         follow: Callable[[], Follower],
         stream: Callable[[], Iterator[Arrivals]],
         span: Span,
-        tell: Callable[[SampleBatch, Sequence[CoreEvent]], None],
-        restarted: Callable[[Core], None],
+        screen: Screen,
         speed: float = np.inf,
     ) -> None:
         self._follow = follow
         self._open = stream
         self.span = span
-        self._tell = tell
-        self._restarted = restarted
+        self._screen = screen
         self._speed = speed
         self._paused = False
         self._step = False
@@ -109,7 +123,7 @@ class Replay:
         self.now = self.span.first
         """Line time up to which has been replayed, ns."""
         self.ended = False
-        self._restarted(self.follower.core)
+        self._screen.restarted(self.follower.core)
 
     @property
     def speed(self) -> float:
@@ -189,9 +203,10 @@ class Replay:
                 continue
             if one and said:
                 return
-            if time.monotonic() - breath > BUSY or np.isfinite(speed):
+            if time.monotonic() - breath > BUSY:
                 await asyncio.sleep(0)
                 breath = time.monotonic()
+            await self._screen.room()
 
     async def _wait(self, seconds: float) -> None:
         try:
@@ -215,7 +230,7 @@ class Replay:
         events = self.follower.feed(piece)
         if count:
             self.now = int(piece.arrived[count - 1])
-        self._tell(self.follower.core.kept, events)
+        self._screen.fed(self.follower.core.kept, events)
         return bool(events)
 
     def _next(self) -> Arrivals | None:

@@ -57,7 +57,11 @@ class Recorder(Protocol):
     def append(self, arrivals: Arrivals) -> None: ...
 
     def tick(self, now: int) -> None:
-        """What time it is on the line."""
+        """What time it is on the line, ns."""
+        ...
+
+    def gap(self, since: int, until: int, what: str) -> None:
+        """Samples are missing between these line times, ns."""
         ...
 
 
@@ -104,6 +108,7 @@ class Service:
         self._stop = asyncio.Event()
         self._chronicle = Chronicle(core.line, core.tags)
         self._recorder: Recorder | None = None
+        self._away: dict[str, int] = {}
         self._units = {
             f"{step}.{output}": (*to_si(config.unit), config.unit)
             for step, configuration in core.line.steps.items()
@@ -181,8 +186,19 @@ class Service:
             now = self.clock.now()
             if self.core.received == heard:
                 self._intervene(FellSilent(now))
+            self._mark_gaps(now)
             if self._recorder is not None:
                 self._recorder.tick(now)
+
+    def _mark_gaps(self, now: int) -> None:
+        """Tell the recorder for how long a connector was away."""
+        for source in self.sources:
+            name, connected = source.state.name, source.state.connected
+            since = self._away.pop(name, None)
+            if not connected:
+                self._away[name] = now if since is None else since
+            elif since is not None and self._recorder is not None:
+                self._recorder.gap(since, now, f"{name} was not connected")
 
     async def _clean(self) -> None:
         kept = int(self.core.line.store.retention * NANOSECONDS)

@@ -52,6 +52,7 @@ class Store:
         self._waiting: deque[tuple[SampleBatch, tuple[Event, ...]]] = deque()
         self._samples = 0
         self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "store")
         self.stored = 0
         """Samples of the line that the historian has taken."""
@@ -78,6 +79,12 @@ class Store:
                 log.error("samples are lost: the historian is behind", problem=self.error)
             self.dropped += len(oldest)
         self._arrived.set()
+
+    async def room(self, most: int) -> None:
+        """Come back when no more than `most` samples wait: for those who can wait."""
+        while self._samples > most:
+            self._taken.clear()
+            await self._taken.wait()
 
     async def call(self, work: Callable[[], Result]) -> Result:
         """Run something on the store's thread, such as a read or an entry in the ledger."""
@@ -118,6 +125,7 @@ class Store:
             return False
         self.error = None
         self.stored += stored
+        self._taken.set()
         return True
 
     def _append(self, parts: Sequence[tuple[SampleBatch, tuple[Event, ...]]]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import math
 import os
 import signal
 import sys
@@ -18,13 +17,14 @@ from typing import Annotated, Any
 import typer
 from asyncua.ua.uaerrors import UaError
 from rich import box
-from rich.console import Console
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from connectors.opcua_browse import browse as browse_server
 from connectors.opcua_browse import tag_configuration
+from connectors.recording import RecordingError
 from simulators.__main__ import main as simulate_main
 from simulators.scenario import ScenarioError
 from surrogates.training import DEFAULT_SAMPLES, DEFAULT_SEED, train_models
@@ -32,9 +32,12 @@ from twin.app import build_service, configure_logging, load_surrogates, read_lin
 from twin.cli.demo import DemoOptions, run_demo
 from twin.cli.doctor import Finding, examine
 from twin.cli.export import export_samples
-from twin.cli.keys import decisions
+from twin.cli.keys import DECISIONS, decide, pressed
 from twin.cli.processes import LineFailedError
-from twin.cli.view import number, view
+from twin.cli.recording import RecordingSwitch, record
+from twin.cli.replaying import replay
+from twin.cli.terminal import Config, Json, err, finite, out, print_errors, print_samples
+from twin.cli.view import view
 from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
@@ -47,13 +50,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(width=None if sys.stdout.isatty() else 110)
-err = Console(stderr=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Config = Annotated[
-    Path | None, typer.Argument(help="Line configuration; the bundled virtual line without one.")
-]
+for command in (record, replay):
+    app.command()(command)
 
 
 def main() -> None:
@@ -65,6 +63,7 @@ def main() -> None:
         ConfigurationMismatch,
         HistorianError,
         LineFailedError,
+        RecordingError,
         ScenarioError,
         UaError,
         ValueError,
@@ -111,11 +110,12 @@ def demo(
     picture: Annotated[
         Path | None, typer.Option(help="Save the last view as a picture, SVG.")
     ] = None,
+    record: Annotated[Path | None, typer.Option(help="Record into this new folder.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run the virtual line and the twin that follows it, and say what the advice was worth."""
     options = DemoOptions(
-        metres, _scenario(scenario), seed, acceleration, auto_accept, data, picture
+        metres, _scenario(scenario), seed, acceleration, auto_accept, data, picture, record
     )
     log = (data / "twin.log") if data else Path(os.devnull)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -126,28 +126,13 @@ def demo(
     if summary is None:
         raise typer.Exit(130)
     if as_json:
-        typer.echo(json.dumps(_finite(summary)))
+        typer.echo(json.dumps(finite(summary)))
     else:
         _print_summary(summary)
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _print_summary(summary: dict[str, Any]) -> None:
-    advice = summary["recommendations"]
-    table = Table(title="Predicted against measured", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("structure parameter")
-    table.add_column("mean absolute error", justify="right")
-    table.add_column("mean residual", justify="right")
-    table.add_column("unit")
-    for name, error in summary["mae"].items():
-        unit = summary["units"][name]
-        table.add_row(name, number(error), number(summary["residual_bias"][name]), unit)
-    out.print(table)
+    print_errors(summary)
     metres = summary["metres"]
     for label, inside in (
         ("with advice", summary["in_spec_metres"]),
@@ -155,14 +140,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
     ):
         share = 100 * inside / metres if metres else 0.0
         out.print(f"{inside:7.1f} m of {metres:.1f} m in specification {label} ({share:.0f} %)")
-    out.print(
-        "recommendations: " + ", ".join(f"{count} {state}" for state, count in advice.items())
-    )
-    samples = summary["samples"]
-    out.print(
-        f"samples: {samples['received']:,} received, {samples['stored']:,} stored, rejected: "
-        + (", ".join(f"{n:,} {reason}" for reason, n in samples["rejected"].items()) or "none")
-    )
+    print_samples(summary)
 
 
 @app.command()
@@ -178,6 +156,7 @@ def run(
     epoch_ns: Annotated[
         int, typer.Option(help="Moment at which line and wall clock agree, ns (UTC).")
     ] = 0,
+    record: Annotated[Path | None, typer.Option(help="Record into this new folder.")] = None,
 ) -> None:
     """Run the twin beside a line until Ctrl-C."""
     path = config or bundled("line.yaml")
@@ -189,7 +168,7 @@ def run(
         stream = stack.enter_context((folder / "twin.log").open("a")) if live else sys.stderr
         configure_logging(stream)
         clock = LineClock(acceleration, epoch_ns)
-        asyncio.run(_run(line, path, clock, folder, auto_accept, live))
+        asyncio.run(_run(line, path, clock, folder, auto_accept, live, record))
 
 
 async def _run(
@@ -199,6 +178,7 @@ async def _run(
     folder: Path,
     auto_accept: bool,
     live: bool,
+    record: Path | None,
 ) -> None:
     service = build_service(
         line,
@@ -210,15 +190,28 @@ async def _run(
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, service.stop)
+    switch = RecordingSwitch(service, folder / "recordings")
+
+    def press(key: str) -> None:
+        switch.press(key)
+        decide(service, key)
+
     try:
+        if record is not None:
+            switch.start(record)
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(service.run())
             if live:
-                with decisions(service), Live(console=out, auto_refresh=False) as display:
+                with (
+                    pressed(press),
+                    Live(console=out, auto_refresh=False) as display,
+                ):
                     while not running.done():
-                        display.update(view(service, line.name), refresh=True)
+                        picture = view(service, line.name, keys=DECISIONS)
+                        display.update(Group(picture, switch.text()), refresh=True)
                         await asyncio.wait({running}, timeout=0.5)
     finally:
+        switch.stop()
         service.store.close()
 
 

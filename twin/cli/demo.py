@@ -24,8 +24,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simulators.runner import run_headless
 from simulators.scenario import Scenario, load_scenario
-from twin.app import build_service, load_surrogates, read_line
-from twin.cli.keys import decisions
+from twin.app import build_service, load_surrogates, read_line, start_recording
+from twin.cli.keys import DECISIONS, decide, pressed
 from twin.cli.processes import LineFailedError, broker, free_ports, virtual_line
 from twin.cli.view import view
 from twin.clock import LineClock
@@ -55,6 +55,8 @@ class DemoOptions:
     """Folder for historian, ledger and truth; None for a temporary one."""
     picture: Path | None = None
     """Where the last view goes as SVG."""
+    record: Path | None = None
+    """Folder for a recording."""
 
 
 def accelerated(
@@ -169,6 +171,8 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
             "auto-accept" if options.auto_accept else None,
         )
         stack.callback(service.store.close)
+        if options.record is not None:
+            stack.callback(start_recording(service, options.record).close)
         loop = asyncio.get_running_loop()
         baseline = loop.run_in_executor(
             pool, _without_advice, line, scenario, options.seed, options.metres
@@ -241,8 +245,11 @@ def _shown(
 ) -> Iterator[Callable[[bool], None]]:
     """A view to be refreshed; the last time with True, as the line has then ended."""
     if live:
-        with decisions(service), Live(console=console, auto_refresh=False) as display:
-            yield lambda ended: display.update(view(service, title, ended), refresh=True)
+        with (
+            pressed(lambda key: decide(service, key)),
+            Live(console=console, auto_refresh=False) as display,
+        ):
+            yield lambda ended: display.update(view(service, title, ended, DECISIONS), refresh=True)
         return
     with Progress(
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""Keys of the live view: a person at the terminal accepts or rejects."""
+"""Keys of the live views: what a person at the terminal presses."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import os
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from twin.service import Service
 
-HELP = "a accept   r reject   Ctrl-C end"
+DECISIONS = "a accept   r reject   Ctrl-C end"
+_ARROWS = {"\x1b[C": "right", "\x1b[D": "left"}
 
 
 @contextlib.contextmanager
-def decisions(service: Service) -> Iterator[None]:
-    """While inside, `a` accepts and `r` rejects the oldest open recommendation."""
+def pressed(take: Callable[[str], None]) -> Iterator[None]:
+    """While inside, every key is handed to `take`: a letter, or `left` and `right`."""
     if not sys.stdin.isatty():
         yield
         return
@@ -26,15 +27,17 @@ def decisions(service: Service) -> Iterator[None]:
     before = termios.tcgetattr(keyboard)
     loop = asyncio.get_running_loop()
 
-    def pressed() -> None:
-        keys = os.read(keyboard, 64)
-        if not keys:
+    def read() -> None:
+        text = os.read(keyboard, 64).decode(errors="replace")
+        if not text:
             loop.remove_reader(keyboard)
-        for key in keys.decode(errors="replace"):
-            _decide(service, key)
+        while text:
+            arrow = next((each for each in _ARROWS if text.startswith(each)), None)
+            take(text[0] if arrow is None else _ARROWS[arrow])
+            text = text[1 if arrow is None else len(arrow) :]
 
     tty.setcbreak(keyboard)
-    loop.add_reader(keyboard, pressed)
+    loop.add_reader(keyboard, read)
     try:
         yield
     finally:
@@ -42,9 +45,10 @@ def decisions(service: Service) -> Iterator[None]:
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
-def _decide(service: Service, key: str) -> None:
+def decide(service: Service, key: str) -> None:
+    """`a` accepts and `r` rejects the oldest open recommendation."""
     waiting = [each for each in service.core.open.values() if each.state == "proposed"]
-    if not waiting or key not in "ar":
+    if not waiting or key not in ("a", "r"):
         return
     oldest = min(waiting, key=lambda each: each.time)
     if key == "a":

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -10,9 +13,36 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from twin.cli.keys import HELP
-from twin.service import Service
-from twin.status import ParameterStatus
+from twin.core import Core
+from twin.ports import ConnectionState
+from twin.status import LineStatus, ParameterStatus
+from twin.store import Store
+
+
+class Connected(Protocol):
+    """What a view asks of a connector."""
+
+    @property
+    def state(self) -> ConnectionState: ...
+
+
+class Shown(Protocol):
+    """What a view asks of a service or a replay."""
+
+    @property
+    def core(self) -> Core: ...
+
+    @property
+    def status(self) -> LineStatus: ...
+
+    @property
+    def sources(self) -> Sequence[Connected]: ...
+
+    @property
+    def store(self) -> Store | None: ...
+
+    @property
+    def rejected(self) -> Counter[str]: ...
 
 
 def number(value: float) -> str:
@@ -30,9 +60,16 @@ def _measured(parameter: ParameterStatus) -> Text:
     )
 
 
-def view(service: Service, title: str, ended: bool = False) -> RenderableType:
-    """What the line and the twin are doing now; of a line that has `ended` the last it said."""
-    core, status = service.core, service.status
+def view(shown: Shown, title: str, ended: bool = False, keys: str = "") -> RenderableType:
+    """What the line and the twin are doing now; of a line that has `ended` the last it said.
+
+    Args:
+        shown: a service or a replay.
+        title: above it.
+        ended: connections that are gone are then no news.
+        keys: what a person can press about a recommendation that waits.
+    """
+    core, status = shown.core, shown.status
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("step")
     table.add_column("mode")
@@ -58,11 +95,11 @@ def view(service: Service, title: str, ended: bool = False) -> RenderableType:
             )
             first = False
         table.add_section()
-    return Group(table, *_lines(service, ended))
+    return Group(table, *_lines(shown, ended, keys))
 
 
-def _lines(service: Service, ended: bool) -> list[RenderableType]:
-    core, status = service.core, service.status
+def _lines(shown: Shown, ended: bool, keys: str) -> list[RenderableType]:
+    core, status = shown.core, shown.status
     lines: list[RenderableType] = []
     for recommendation in status.recommendations.values():
         changes = ", ".join(
@@ -76,28 +113,31 @@ def _lines(service: Service, ended: bool) -> list[RenderableType]:
         lines.append(Text.assemble((f"{state:<12}", style.get(state, "dim")), changes))
         why = Text(recommendation.note or recommendation.reason, "dim")
         lines.append(Padding(why, (0, 0, 0, 12)))
-        if state == "proposed":
-            lines.append(Padding(Text(HELP), (0, 0, 0, 12)))
+        if state == "proposed" and keys:
+            lines.append(Padding(Text(keys), (0, 0, 0, 12)))
     for step in core.line.steps:
         reason = core.trust.reason(step)
         if reason:
             lines.append(Text(f"{step} kept in shadow: {reason}", "yellow"))
-    for source in service.sources:
+    for source in shown.sources:
         connection = source.state
         if not connection.connected and not ended:
             said = connection.error or "connecting"
             lines.append(Text(f"{connection.name}: {said}", "bold red"))
-    store = service.store
-    if store.error is not None:
-        waiting = f"historian: {store.error}; {store.waiting:,} samples wait"
-        lines.append(Text(waiting, "bold red"))
-    if store.dropped:
-        lines.append(Text(f"historian behind: {store.dropped:,} samples lost", "bold red"))
-    rejected = ", ".join(f"{count:,} {why}" for why, count in service.rejected.most_common())
+    stored = ""
+    if shown.store is not None:
+        store = shown.store
+        stored = f"{store.stored:,} stored   "
+        if store.error is not None:
+            waiting = f"historian: {store.error}; {store.waiting:,} samples wait"
+            lines.append(Text(waiting, "bold red"))
+        if store.dropped:
+            lines.append(Text(f"historian behind: {store.dropped:,} samples lost", "bold red"))
+    rejected = ", ".join(f"{count:,} {why}" for why, count in shown.rejected.most_common())
     lines.append(
         Text(
             f"{status.metres:.1f} m coated   {core.received:,} samples received   "
-            f"{store.stored:,} stored   rejected: {rejected or 'none'}",
+            f"{stored}rejected: {rejected or 'none'}",
             "dim",
         )
     )

@@ -1,0 +1,367 @@
+"""`twin replay`: a recording through the twin, at any speed, on the screen or as a summary."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from connectors.recording import Recording, RecordingError, differences
+from twin.app import build_replay, configure_logging, read_line, recorded_surrogates
+from twin.chronicle import Chronicle
+from twin.cli.keys import pressed
+from twin.cli.terminal import Json, err, finite, out, print_errors, print_samples
+from twin.cli.view import view
+from twin.configuration import bundled
+from twin.configuration.models import LineConfiguration
+from twin.core import Core, CoreEvent
+from twin.historian import DuckDBHistorian
+from twin.ingest import NANOSECONDS
+from twin.replay import Replay
+from twin.samples import SampleBatch
+from twin.status import LineStatus
+from twin.store import Store
+
+KEYS: Final = "space pause   s step   ← → 1 min   - + speed   Ctrl-C end"
+JUMP: Final = 60 * NANOSECONDS
+FULL: Final = 500_000
+"""Samples that wait for the historian before a replay waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """What the command line asks for."""
+
+    recording: Path
+    speed: float
+    start: str | None
+    end: str | None
+    with_decisions: bool
+    config: Path | None
+    mapped: bool
+    renamed: dict[str, str]
+    data: Path | None
+    """Folder for a historian; None for none."""
+
+
+def open_recording(options: ReplayOptions) -> tuple[Recording, Path]:
+    """The recording, for the line that is asked for, and the folder beside which models lie.
+
+    Raises:
+        RecordingError: it is damaged, or was made with another configuration and is not mapped.
+    """
+    recording = Recording.open(options.recording)
+    if options.config is None:
+        return recording, bundled("line.yaml").parent
+    line = read_line(options.config)
+    different = differences(recording.line, line)
+    if different and not (options.mapped or options.renamed):
+        shown = "\n  ".join(different[:20])
+        more = f"\n  and {len(different) - 20} more" if len(different) > 20 else ""
+        raise RecordingError(
+            f"{options.recording} was made with another configuration than {options.config}:\n"
+            f"  {shown}{more}\nReplay it with its own (leave --config out), or say --map to find "
+            "its tags by name in this one, and --rename OLD=NEW for tags that are called otherwise"
+        )
+    return recording.for_line(line, options.renamed), options.config.parent
+
+
+class ReplayScreen:
+    """What a replay shows and, where asked, stores."""
+
+    def __init__(self, line: LineConfiguration, store: Store | None) -> None:
+        self._line = line
+        self._chronicle = Chronicle(line, line.tag_table())
+        self.store = store
+        self.sources: Sequence[Any] = ()
+        self.core: Core
+        self.status: LineStatus
+
+    def restarted(self, core: Core) -> None:
+        self.core = core
+        self.status = LineStatus(self._line)
+        self._outputs = {step: model.outputs for step, model in core.surrogates.items()}
+
+    def fed(self, samples: SampleBatch, events: Sequence[CoreEvent]) -> None:
+        for event in events:
+            self.status.follow(event, self._outputs)
+        if self.store is not None:
+            self.store.put(samples)
+            self.store.put(*self._chronicle.of(events))
+
+    async def room(self) -> None:
+        if self.store is not None:
+            await self.store.room(FULL)
+
+    @property
+    def rejected(self) -> Counter[str]:
+        counted = Counter(self.core.rejected)
+        counted["late"] += sum(self.core.tracker.late.values())
+        return +counted
+
+
+def moment(text: str | None, replay: Replay) -> int | None:
+    """A line time from ISO 8601 (UTC without a zone), or from seconds after the start, ns.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text is None:
+        return None
+    with contextlib.suppress(ValueError):
+        return replay.span.first + int(float(text) * NANOSECONDS)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no time; write 2026-11-21T10:15:00, or seconds after the start"
+        ) from None
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return int(np.datetime64(found.astimezone(UTC).replace(tzinfo=None), "ns").astype(np.int64))
+
+
+async def run_replay(options: ReplayOptions, console: Console, live: bool) -> dict[str, Any] | None:
+    """Play a recording to its end; None where somebody interrupted it.
+
+    Raises:
+        RecordingError, ValueError: the recording cannot be replayed as asked.
+    """
+    recording, beside = open_recording(options)
+    line = recording.line
+    surrogates = recorded_surrogates(recording, line, beside)
+    store: Store | None = None
+    writing: asyncio.Task[None] | None = None
+    if options.data is not None:
+        options.data.mkdir(parents=True, exist_ok=True)
+        historian = DuckDBHistorian(options.data / "historian.duckdb", line.tag_table())
+        store = Store(historian, len(line.tags), capacity=4 * FULL)
+        writing = asyncio.create_task(store.run(), name="store")
+    screen = ReplayScreen(line, store)
+    replay = build_replay(recording, surrogates, screen, options.speed, options.with_decisions)
+    began = time.monotonic()
+    try:
+        start, end = moment(options.start, replay), moment(options.end, replay)
+        if start is not None:
+            replay.seek(start)
+        ended = await _play(replay, screen, end, console, live, _title(options, line))
+    finally:
+        if store is not None and writing is not None:
+            writing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await writing
+            store.close()
+    return _summary(replay, screen, time.monotonic() - began) if ended else None
+
+
+def _title(options: ReplayOptions, line: LineConfiguration) -> str:
+    what = "its decisions" if options.with_decisions else "no decisions"
+    return f"REPLAY, not live: {options.recording.name} of {line.name}, with {what}"
+
+
+async def _play(
+    replay: Replay,
+    screen: ReplayScreen,
+    end: int | None,
+    console: Console,
+    live: bool,
+    title: str,
+) -> bool:
+    """Until it has ended; False where somebody interrupted it."""
+    interrupted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted.set)
+    running = asyncio.create_task(replay.run(end))
+    stopped = asyncio.create_task(interrupted.wait())
+    try:
+        with _shown(replay, screen, end, console, live, title) as refresh:
+            while not (running.done() or stopped.done()):
+                await asyncio.wait(
+                    {running, stopped}, timeout=0.25, return_when=asyncio.FIRST_COMPLETED
+                )
+                refresh()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        stopped.cancel()
+        if not running.done():
+            running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    return not interrupted.is_set()
+
+
+@contextlib.contextmanager
+def _shown(
+    replay: Replay,
+    screen: ReplayScreen,
+    end: int | None,
+    console: Console,
+    live: bool,
+    title: str,
+) -> Iterator[Any]:
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    last = replay.span.last if end is None else min(end, replay.span.last)
+    task = progress.add_task("replay", total=max(last - replay.span.first, 1))
+    if not live:
+        with progress:
+            yield lambda: _advance(progress, task, replay)
+        return
+    with (
+        pressed(lambda key: _press(replay, key)),
+        Live(console=console, auto_refresh=False) as display,
+    ):
+
+        def refresh() -> None:
+            _advance(progress, task, replay)
+            display.update(_picture(replay, screen, progress, title), refresh=True)
+
+        yield refresh
+
+
+def _advance(progress: Progress, task: TaskID, replay: Replay) -> None:
+    when = datetime.fromtimestamp(replay.now / NANOSECONDS, UTC)
+    progress.update(
+        task, completed=replay.now - replay.span.first, description=f"{when:%Y-%m-%d %H:%M:%S}"
+    )
+
+
+def _picture(
+    replay: Replay, screen: ReplayScreen, progress: Progress, title: str
+) -> RenderableType:
+    speed = f"{replay.speed:g} x" if np.isfinite(replay.speed) else "as fast as it can"
+    state = "paused" if replay.paused else speed
+    return Group(
+        view(screen, title),
+        progress.get_renderable(),
+        Text(f"{state}   {KEYS}", "bold yellow" if replay.paused else "dim"),
+    )
+
+
+def _press(replay: Replay, key: str) -> None:
+    match key:
+        case " ":
+            replay.resume() if replay.paused else replay.pause()
+        case "s":
+            replay.step()
+        case "right":
+            replay.seek(replay.now + JUMP)
+        case "left":
+            replay.seek(replay.now - JUMP)
+        case "+":
+            replay.speed = min(replay.speed * 2, 1e6)
+        case "-":
+            replay.speed = replay.speed / 2 if np.isfinite(replay.speed) else 64.0
+        case _:
+            pass
+
+
+def _summary(replay: Replay, screen: ReplayScreen, seconds: float) -> dict[str, Any]:
+    status, core = screen.status, screen.core
+    judged = {name: each for name, each in status.parameters.items() if each.count}
+    return {
+        "metres": status.metres,
+        "mae": {name: each.mean_absolute_error for name, each in judged.items()},
+        "residual_bias": {name: each.bias for name, each in judged.items()},
+        "units": {name: each.unit for name, each in judged.items()},
+        "recommendations": dict(status.states),
+        "decisions_without_advice": replay.follower.unmatched,
+        "samples": {
+            "received": core.received,
+            "stored": 0 if screen.store is None else screen.store.stored,
+            "rejected": dict(screen.rejected),
+        },
+        "line_seconds": (replay.now - replay.span.first) / NANOSECONDS,
+        "seconds": seconds,
+    }
+
+
+def replay(
+    recording: Annotated[Path, typer.Argument(help="Folder of a recording.")],
+    speed: Annotated[str, typer.Option(help="1, 60, … times life, or max.")] = "max",
+    start: Annotated[
+        str | None, typer.Option("--from", help="UTC, or seconds after the start.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Likewise.")] = None,
+    without_decisions: Annotated[
+        bool, typer.Option("--without-decisions", help="What would have been advised?")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="Another line configuration than the recorded one.")
+    ] = None,
+    mapped: Annotated[
+        bool, typer.Option("--map", help="Accept that it differs: find tags by name.")
+    ] = False,
+    rename: Annotated[
+        list[str] | None, typer.Option(help="OLD=NEW, for a tag called otherwise; implies --map.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Keep a historian of the replay in this folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Replay a recording through the twin: what it said live, it says again."""
+    configure_logging(sys.stderr)
+    options = ReplayOptions(
+        recording,
+        math.inf if speed == "max" else _above_nought(speed),
+        start,
+        end,
+        not without_decisions,
+        config,
+        mapped,
+        dict(_pair(each) for each in rename or ()),
+        data,
+    )
+    console = err if as_json else out
+    live = console.is_terminal and not as_json and math.isfinite(options.speed)
+    summary = asyncio.run(run_replay(options, console, live))
+    if summary is None:
+        raise typer.Exit(130)
+    if as_json:
+        typer.echo(json.dumps(finite(summary)))
+    else:
+        print_errors(summary)
+        print_samples(summary)
+        hours, took = summary["line_seconds"] / 3600, summary["seconds"]
+        out.print(f"{hours:.2f} h of the line in {took:.1f} s; nothing was written to a machine")
+
+
+def _above_nought(speed: str) -> float:
+    try:
+        found = float(speed)
+    except ValueError:
+        found = 0.0
+    if not found > 0:
+        raise ValueError(f"--speed {speed}: write a number above 0, or max")
+    return found
+
+
+def _pair(text: str) -> tuple[str, str]:
+    old, sign, new = text.partition("=")
+    if not (old and sign and new):
+        raise ValueError(f"--rename {text}: write OLD=NEW")
+    return old, new
