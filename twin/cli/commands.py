@@ -22,6 +22,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from connectors.importing import DataError
 from connectors.opcua_browse import browse as browse_server
 from connectors.opcua_browse import tag_configuration
 from connectors.recording import RecordingError
@@ -32,6 +33,7 @@ from twin.app import build_service, configure_logging, load_surrogates, read_lin
 from twin.cli.demo import DemoOptions, run_demo
 from twin.cli.doctor import Finding, examine
 from twin.cli.export import export_samples
+from twin.cli.importing import import_
 from twin.cli.keys import DECISIONS, decide, pressed
 from twin.cli.processes import LineFailedError
 from twin.cli.recording import RecordingSwitch, record
@@ -52,6 +54,7 @@ app = typer.Typer(
 )
 for command in (record, replay):
     app.command()(command)
+app.command("import")(import_)
 
 
 def main() -> None:
@@ -61,6 +64,7 @@ def main() -> None:
     except* (
         ConfigurationError,
         ConfigurationMismatch,
+        DataError,
         HistorianError,
         LineFailedError,
         RecordingError,

@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated, Final
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -19,13 +21,38 @@ from connectors.importing.stream import Progress as Report
 from connectors.importing.summary import SignalSummary
 from connectors.importing.times import show
 from connectors.recording import MANIFEST, RecordingError
+from twin.cli.terminal import Json, err, out
 from twin.cli.view import number
 from twin.configuration import load
 
-_PATIENCE = 2.0
+_PATIENCE: Final = 2.0
 """Seconds until progress is shown."""
-_GAPS = 5
+_GAPS: Final = 5
 """Gaps that are shown; the recording names all."""
+
+
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="CSV, workbooks, Parquet, InfluxDB.")],
+    line: Annotated[Path, typer.Option(help="Line configuration, whose tags the data are of.")],
+    mapping: Annotated[Path, typer.Option(help="What the columns are; see docs/import.md.")],
+    output: Annotated[
+        Path | None, typer.Option(help="New folder for the recording.", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what was understood, and write nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a recording of CSV, Excel, Parquet or InfluxDB data."""
+    if output is None and not dry_run:
+        raise ValueError("name a new folder with --output, or say --dry-run")
+    folder = None if dry_run else output
+    with progress_after_a_while(err) as progress:
+        summary = import_data(files, line, mapping, folder, progress)
+    if as_json:
+        typer.echo(as_document(summary, folder))
+    else:
+        print_summary(summary, folder, out)
 
 
 def import_data(
@@ -81,7 +108,7 @@ def progress_after_a_while(console: Console) -> Iterator[Report]:
             bar.stop()
 
 
-def as_json(summary: Summary, output: Path | None) -> str:
+def as_document(summary: Summary, output: Path | None) -> str:
     """The summary for machines."""
     recording = None if output is None else str(output)
     return json.dumps({"recording": recording, **summary.model_dump(mode="json")})
@@ -132,15 +159,19 @@ def _table(signals: tuple[SignalSummary, ...]) -> Table:
         cells = [
             each.origin,
             each.tag,
-            f"{each.unit} → {each.si}",
+            f"{_plain(each.unit)} → {_plain(each.si)}",
             f"{each.values:,}",
             f"{each.missing:,}",
             *numbers,
-            each.shown_in,
+            _plain(each.shown_in),
             outside,
         ]
         table.add_row(*(Text(cell) for cell in cells))
     return table
+
+
+def _plain(unit: str) -> str:
+    return "1" if unit == "dimensionless" else unit
 
 
 def _print_times(summary: Summary, console: Console) -> None:
