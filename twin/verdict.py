@@ -72,16 +72,15 @@ class ParameterScores(_Part):
 
 
 class Overall(_Part):
-    """Mean over structure parameters, each in shares of the champion's mean absolute error."""
+    """Means over the structure parameters, errors in shares of the champion's mean absolute error.
 
-    mae: float | None
-    """1 for the champion; below 1 is better."""
-    bias: float | None
-    """Mean over the parameters of the size of the bias."""
-    r2: float | None
-    coverage: float | None
-    """None where no structure parameter has a stated interval."""
+    The bias is the mean of its sizes, since those of different parameters have no common sign.
+    """
+
+    corrected: Scores
+    alone: Scores
     out_of_domain: float | None
+    """None where nothing was measured."""
     drift_alarms: int
 
 
