@@ -118,15 +118,22 @@ class RecordingWriter:
         self._models.append(Model(step=step, version=its_version, file=name, sha256=digest(target)))
 
     def append(self, arrivals: Arrivals) -> None:
-        """Take what arrived; a minute that is over is written."""
+        """Take what arrived; a minute that is over is written, with what the disk refused before.
+
+        Raises:
+            OSError: the disk refuses; everything is kept for the next minute.
+        """
         batch, arrived = arrivals.batch, arrivals.arrived
         for measurement in batch.offline:
             # a store of old does not know when it became known
             came = int(arrived[0]) if len(arrived) else measurement.sampled
             self._log(replace(measurement, known=measurement.known or came))
-        start = 0
+        start, refused = 0, None
         while start < len(batch):
-            self._turn(int(arrived[start]))
+            try:
+                self._turn(int(arrived[start]))
+            except OSError as error:
+                refused = error
             assert self._minute is not None
             end = int(np.searchsorted(arrived, (self._minute + 1) * MINUTE))
             self._waiting.append(
@@ -144,6 +151,8 @@ class RecordingWriter:
             start = end
         for intervention in arrivals.interventions:
             self._log(intervention)
+        if refused is not None:
+            raise refused
 
     def tick(self, now: int) -> None:
         """Say what time it is on the line, so that a silent one is written too."""
@@ -186,13 +195,13 @@ class RecordingWriter:
         self._tell(complete=True)
 
     def _turn(self, now: int) -> None:
-        minute = now // MINUTE
-        if self._minute is not None and minute > self._minute:
-            self.flush()
-            if minute // FILE > self._minute // FILE:
-                self._join()
-        if self._minute is None or minute > self._minute:
+        minute, before = now // MINUTE, self._minute
+        if before is None or minute > before:
             self._minute = minute
+        if before is not None and minute > before:
+            self.flush()
+            if minute // FILE > before // FILE:
+                self._join()
 
     def _log(self, logged: OfflineMeasurement | Intervention) -> None:
         self._logged.append(entry_of(logged, self._samples, self._names))
