@@ -14,11 +14,11 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from connectors.importing.bulk import BulkWriter
 from connectors.importing.mapping import ImportMapping
 from connectors.importing.problems import refuse
 from connectors.importing.reading import FileRead, Laboratory, Piece, Qualities, read_file, unseen
 from connectors.importing.summary import FileSummary, GapSummary, SignalSummary, Summary
-from connectors.recorder import RecordingWriter
 from twin.configuration.models import LineConfiguration
 from twin.intervention import Arrivals
 from twin.samples import Floats, Ints, OfflineMeasurement, SampleBatch
@@ -80,7 +80,7 @@ class Imported:
         """
         there = folder.exists()
         origin = ", ".join(Path(each.file).name for each in self.summary.files)
-        writer = RecordingWriter(folder, self._line, f"imported from {origin}")
+        writer = BulkWriter(folder, self._line, f"imported from {origin}")
         try:
             done = 0
             for arrivals in self._arrivals():

@@ -222,9 +222,9 @@ def _open_text(file: Path, source: SourceMapping) -> Table:
     understood = {"delimiter": _NAMED.get(delimiter, delimiter), "encoding": source.encoding}
     if source.transposed:
         return _turned(text, understood, named=source.header != "none")
-    if delimiter == " " or '"' in content:
-        return _slowly(text, understood)
     head, offset = _skip(content, header, first)
+    if delimiter == " " or content.find('"', offset) >= 0 or (head or "").count('"') % 2:
+        return _slowly(text, understood)
     names = next(csv.reader([head], delimiter=delimiter), []) if head is not None else None
     width = content[offset:].split("\n", 1)[0].count(delimiter) + 1 if names is None else len(names)
     encoded = memoryview(content.encode())[len(content[:offset].encode()) :]
