@@ -19,7 +19,7 @@ demo: $(VENV)/run.stamp  ## coat 300 m on the virtual line, with the twin beside
 	$(BIN)/twin demo --metres 300 --auto-accept
 
 test: debian check  ## check, then all tests with coverage, against real servers
-	$(BIN)/python -m pytest -m "not bench" -n 2 --dist loadgroup --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not bench" -n 2 --dist loadscope --cov --cov-report=term
 
 check: $(VENV)/test.stamp  ## style, types and import contracts
 	$(BIN)/ruff check

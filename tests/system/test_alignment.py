@@ -62,7 +62,6 @@ def speeds() -> LineInProcess:
     return run
 
 
-@pytest.mark.xdist_group("speeds")
 def test_speed_changes_and_a_stop(speeds: LineInProcess) -> None:
     """Before and after the coil reversal."""
     run = speeds
@@ -72,7 +71,6 @@ def test_speed_changes_and_a_stop(speeds: LineInProcess) -> None:
         assert np.abs(error).max() < run.configuration.segment, gauge
 
 
-@pytest.mark.xdist_group("speeds")
 def test_readings_count_for_the_segment_they_were_taken_on(speeds: LineInProcess) -> None:
     """What the comparator calls the measurement of a segment is the mean of its true readings."""
     run = speeds

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import pytest
 
 from simulators.runner import run_headless
 from simulators.scenario import load_scenario
@@ -26,9 +25,6 @@ BETA = 10.6
 """Where the beta gauge stands, m behind the head."""
 WITHIN = 15.0
 """Web that may pass the beta gauge, from the first affected segment to a loading in tolerance, m"""
-
-# beside calculations they keep time; beside each other they may not
-pytestmark = pytest.mark.xdist_group("live")
 
 
 def test_loading_is_back_within_15_m_of_the_first_reading(tmp_path: Path) -> None:

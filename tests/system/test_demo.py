@@ -31,9 +31,6 @@ JUDGED = (
 )
 STATES = ("proposed", "accepted", "written", "verified", "failed")
 
-# beside calculations they keep time; beside each other they may not
-pytestmark = pytest.mark.xdist_group("live")
-
 
 def one_object(text: str) -> dict[str, Any]:
     """Standard output, which must be one JSON object and nothing else."""

@@ -39,9 +39,6 @@ ADVICE = "linetwin/recommendations/coater"
 LOADING = "virtual-line/gauges/mass_loading"
 PATIENCE = 40.0
 
-# beside calculations they keep time; beside each other they may not
-pytestmark = pytest.mark.xdist_group("live")
-
 
 class Client:
     """An MQTT client of somebody else."""

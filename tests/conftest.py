@@ -1,0 +1,33 @@
+"""Which tests `make test` runs beside which, two at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+LIVE = (
+    "simulators/test_servers.py",
+    "system/test_closed_loop.py",
+    "system/test_demo.py",
+    "system/test_service.py",
+)
+"""What runs against the clock: beside calculations it keeps time, beside its like it may not."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of a file run in one process, as they share fixtures; all live files in the same.
+
+    pytest-xdist 3.8 has marks for that, which pytest 9.2 does not let it see.
+    """
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "live" if file.endswith(LIVE) else file
+
+    return ByFile(config, log)
