@@ -75,6 +75,56 @@ class Training(_Part):
     """Further samples, of another seed, on which the errors were found."""
 
 
+class Parent(_Part):
+    """The model that was calibrated."""
+
+    version: str
+    sha256: str
+    """Of the ONNX file."""
+
+
+class Source(_Part):
+    """A recording whose material was learnt from."""
+
+    name: str
+    """Of its folder."""
+    manifest_sha256: str
+    samples: int
+
+
+class Comparison(_Part):
+    """Errors of one output on blocks of material that were held out in turn, in its unit."""
+
+    rows: int
+    """Measured segments."""
+    champion: Errors | None
+    """None where there was no model before."""
+    calibrated: Errors
+
+
+class Lineage(_Part):
+    """What a model was made of from a plant's data."""
+
+    method: str
+    """bias, residual or retrain."""
+    parent: Parent | None
+    """None where the plant's data alone made it."""
+    recordings: tuple[Source, ...]
+    rolls: int
+    """Rolls of known genealogy among them."""
+    rows: int
+    """Segments that were learnt from."""
+    physics_rows: int = 0
+    """Designed samples of the physics that were learnt from beside them, with the same weight."""
+    seed: int
+    blocks: str
+    """How material was held out."""
+    learnt: tuple[str, ...]
+    """Outputs that changed; the others are the parent's."""
+    cross_validation: dict[str, Comparison]
+    """By output that changed."""
+
+
 class Card(_Part):
     """All that a step needs to know of a model, kept beside the ONNX file and inside it."""
 
@@ -91,6 +141,8 @@ class Card(_Part):
     errors: dict[str, Errors] = {}
     """By output; without them and without a std output the uncertainty is taken as zero."""
     training: Training | None = None
+    lineage: Lineage | None = None
+    """Of a model that was calibrated or trained on a plant's data."""
     code_versions: dict[str, str] = {}
 
     @model_validator(mode="after")
@@ -130,7 +182,9 @@ class Card(_Part):
 
     def text(self) -> str:
         """The card in YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=100)
+        left_out = {"lineage"} if self.lineage is None else None
+        content = self.model_dump(mode="json", exclude=left_out)
+        return yaml.safe_dump(content, sort_keys=False, width=100)
 
 
 def card_path(model: Path) -> Path:

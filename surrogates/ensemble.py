@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.neural_network import MLPRegressor
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -29,26 +29,55 @@ class SmoothEnsemble(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     Mass balances are products, linear in logarithms: the linear part has them exactly, and their
     gradients; the networks learn the rest and disagree where they know little.
+
+    Args:
+        design: what is learnt, and how.
+        members: networks.
+        seed: of their first weights.
+        ridge: penalty on the slopes of the linear model, in rows; 0 for exact samples.
+        alpha: penalty on the weights of the networks; more for noisy rows.
+        bounds: lowest and highest value of every input beyond which it counts as that value.
     """
 
-    def __init__(self, design: StepDesign, members: int = 4, seed: int = 0) -> None:
+    def __init__(
+        self,
+        design: StepDesign,
+        members: int = 4,
+        seed: int = 0,
+        ridge: float = 0.0,
+        alpha: float = 1e-6,
+        bounds: tuple[Floats, Floats] | None = None,
+    ) -> None:
         self.design = design
         self.members = members
         self.seed = seed
+        self.ridge = ridge
+        self.alpha = alpha
+        self.bounds = bounds
 
     def fit(
-        self, inputs: Floats, outputs: Floats, progress: Callable[[float], None] | None = None
+        self,
+        inputs: Floats,
+        outputs: Floats,
+        progress: Callable[[float], None] | None = None,
+        weights: Floats | None = None,
     ) -> Self:
-        """Fit to rows of inputs and outputs, SI; tells the share of the members that are done."""
+        """Fit to rows of inputs and outputs, SI, each with its weight (mean 1).
+
+        Tells the share of the members that are done.
+        """
         self.scaler_ = StandardScaler().fit(self._features(inputs))
         features = self.scaler_.transform(self._features(inputs))
         targets = self._learnt(outputs)
-        self.linear_ = LinearRegression().fit(features, targets)
-        rest = targets - self.linear_.predict(features)
+        linear = Ridge(self.ridge) if self.ridge else LinearRegression()
+        self.linear_ = linear.fit(features, targets, weights)
+        rest = targets - self.linear_.predict(features).reshape(targets.shape)
         self.rest_scale_ = rest.std(axis=0)
         negligible = self.rest_scale_ < _NEGLIGIBLE * targets.std(axis=0)
         self.rest_scale_[negligible] = 0.0
         scaled = rest / np.where(negligible, np.inf, self.rest_scale_)
+        if scaled.shape[1] == 1:
+            scaled = scaled[:, 0]
         self.networks_ = []
         self.calibration_ = np.ones(targets.shape[1])
         for member in range(self.members):
@@ -56,7 +85,7 @@ class SmoothEnsemble(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 hidden_layer_sizes=(self.design.width, self.design.width),
                 activation="tanh",
                 solver="lbfgs",
-                alpha=1e-6,
+                alpha=self.alpha,
                 max_iter=self.design.rounds,
                 max_fun=2 * self.design.rounds,
                 tol=1e-9,
@@ -64,7 +93,8 @@ class SmoothEnsemble(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             )
             with warnings.catch_warnings(), threadpool_limits(1):
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                self.networks_.append(network.fit(features, scaled))
+                fitted = network.fit(features, scaled, weights)
+                self.networks_.append(fitted)
             if progress is not None:
                 progress((member + 1) / self.members)
         return self
@@ -94,6 +124,8 @@ class SmoothEnsemble(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.clip(outputs, low, high)
 
     def _features(self, inputs: Floats) -> Floats:
+        if self.bounds is not None:
+            inputs = np.clip(inputs, *self.bounds)
         columns = [
             np.log(inputs[:, index]) if entry.logarithmic else inputs[:, index]
             for index, entry in enumerate(self.design.inputs)
@@ -110,7 +142,7 @@ class SmoothEnsemble(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def _members(self, inputs: Floats) -> NDArray[np.float64]:
         """(members, n, outputs), SI."""
         features = self.scaler_.transform(self._features(inputs))
-        base = self.linear_.predict(features)
+        base = self.linear_.predict(features).reshape(len(features), -1)
         learnt = np.stack(
             [
                 base + self.rest_scale_ * network.predict(features).reshape(base.shape)

@@ -19,8 +19,8 @@ from twin.samples import Floats
 
 AGREEMENT = 1e-4
 """Largest departure of ONNX from scikit-learn, relative to the value."""
-_OPSET = 17
-_IR_VERSION = 8
+OPSET = 17
+IR_VERSION = 8
 _KIND = "linear model in transformed inputs and targets, plus an ensemble of tanh networks"
 
 
@@ -35,8 +35,8 @@ def export(trained: Trained, path: Path) -> Card:
     model = helper.make_model(
         graph,
         producer_name="linetwin",
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
     )
     onnx.checker.check_model(model)
     helper.set_model_props(model, {METADATA_KEY: card.text()})
@@ -69,7 +69,7 @@ def check(surrogate: OnnxSurrogate, model: SmoothEnsemble, inputs: Floats) -> No
             )
 
 
-def to_graph(model: SmoothEnsemble) -> onnx.GraphProto:
+def to_graph(model: SmoothEnsemble, opset: int = OPSET) -> onnx.GraphProto:
     """The ensemble as a graph in double precision; all members run in one batched product."""
     design = model.design
     constants: list[TensorProto] = []
@@ -83,14 +83,28 @@ def to_graph(model: SmoothEnsemble) -> onnx.GraphProto:
         nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
+    def mean_of_members(values: str, output: str) -> str:
+        # where the axes stand changed with version 18 of the operators
+        if opset < 18:
+            return node("ReduceMean", [values], output, axes=[0], keepdims=0)
+        return node("ReduceMean", [values, "members_axis"], output, keepdims=0)
+
+    if opset >= 18:
+        constant("members_axis", [0], np.int64)
+    taken = "X"
+    if model.bounds is not None:
+        lowest, highest = constant("lowest", model.bounds[0]), constant("highest", model.bounds[1])
+        taken = node("Min", [node("Max", ["X", lowest], "not_below"), highest], "within")
     logged = [entry.logarithmic for entry in design.inputs]
-    safe = node("Where", [constant("logged", logged, np.bool_), "X", constant("one", 1.0)], "safe")
+    safe = node(
+        "Where", [constant("logged", logged, np.bool_), taken, constant("one", 1.0)], "safe"
+    )
     logs = node("Log", [safe], "logs")
-    features = node("Where", ["logged", logs, "X"], "features")
+    features = node("Where", ["logged", logs, taken], "features")
     centred = node("Sub", [features, constant("centre", model.scaler_.mean_)], "centred")
     scaled = node("Div", [centred, constant("scale", model.scaler_.scale_)], "scaled")
 
-    slope = constant("linear_slope", model.linear_.coef_.T)
+    slope = constant("linear_slope", model.linear_.coef_.reshape(len(design.targets), -1).T)
     product = node("MatMul", [scaled, slope], "linear_product")
     offset = constant("linear_offset", model.linear_.intercept_)
     linear = node("Add", [product, offset], "linear")
@@ -120,10 +134,10 @@ def to_graph(model: SmoothEnsemble) -> onnx.GraphProto:
     high = constant("high", [target.high for target in design.targets])
     clipped = node("Min", [node("Max", [restored, low], "raised"), high], "members")
 
-    mean = node("ReduceMean", [clipped], "mean", axes=[0], keepdims=0)
+    mean = mean_of_members(clipped, "mean")
     departure = node("Sub", [clipped, mean], "departure")
     square = node("Mul", [departure, departure], "square")
-    variance = node("ReduceMean", [square], "variance", axes=[0], keepdims=0)
+    variance = mean_of_members(square, "variance")
     spread = node("Sqrt", [variance], "spread")
     node("Mul", [spread, constant("calibration", model.calibration_)], "std")
 
@@ -177,17 +191,19 @@ def _card(trained: Trained, digest: str) -> Card:
             samples=len(trained.samples.inputs),
             held_out=len(trained.held_out.inputs),
         ),
-        code_versions={
-            "linetwin": _own_version(),
-            "numpy": np.__version__,
-            "onnx": onnx.__version__,
-            "scikit-learn": sklearn.__version__,
-        },
+        code_versions=code_versions(),
     )
 
 
-def _own_version() -> str:
+def code_versions() -> dict[str, str]:
+    """Of the programs that make a model."""
     try:
-        return version("linetwin")
+        own = version("linetwin")
     except PackageNotFoundError:
-        return "not installed"
+        own = "not installed"
+    return {
+        "linetwin": own,
+        "numpy": np.__version__,
+        "onnx": onnx.__version__,
+        "scikit-learn": sklearn.__version__,
+    }

@@ -132,9 +132,7 @@ class Collector:
                     usable = np.isfinite(event.measured)
                     usable &= ~self._core.tracker.spliced(event.segments, event.time)
                     column = self._outputs.index(event.output)
-                    self._readings.append(
-                        (column, event.segments[usable], event.measured[usable])
-                    )
+                    self._readings.append((column, event.segments[usable], event.measured[usable]))
                 case Milestone(kind="roll started") if np.isfinite(event.position):
                     self._rolls.append(event.position)
                 case _:
