@@ -44,7 +44,8 @@ def read_line_protocol(file: Path, source: SourceMapping) -> list[Series]:
         DataError: a line is not of line protocol.
         OSError: the file cannot be read.
     """
-    found: dict[tuple[str, str], Series] = {}
+    found: dict[Key, Series] = {}
+    written: dict[tuple[str, str], Series] = {}
     heads: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
     for number, line in enumerate(read_text(file, source.encoding).split("\n"), 1):
         line = line.strip(" \r")
@@ -55,10 +56,10 @@ def read_line_protocol(file: Path, source: SourceMapping) -> list[Series]:
             if head not in heads:
                 heads[head] = head_of(head)
             for name, value in fields:
-                series = found.get((head, name))
+                series = written.get((head, name))
                 if series is None:
                     key = Key(*heads[head], plain(name, ",= "))
-                    series = found.setdefault((head, name), Series(key))
+                    series = written[head, name] = found.setdefault(key, Series(key))
                 _add(series, number, time, value)
         except ValueError as error:
             what, _, remedy = str(error).partition("; ")

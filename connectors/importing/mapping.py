@@ -54,7 +54,7 @@ Word = Annotated[str, BeforeValidator(_text)]
 
 
 def _list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    return value if isinstance(value, list) else [value]
 
 
 class TimeMapping(_Section):

@@ -170,20 +170,18 @@ class _Reader:
     def wide(self, table: Table, done: int) -> FileRead:
         source = self._source
         qualities = {each.quality for each in source.columns.values() if each.quality}
-        self._check_columns(table, [*source.columns, *source.time.column, *sorted(qualities)])
+        self._check_columns(table, [*source.time.column, *source.columns, *sorted(qualities)])
         times = self._times(table, done)
         found = self._found("wide", table.understood, table.rows, times)
         for number, (name, signal) in enumerate(source.columns.items()):
+            column = name
             try:
                 values, missing = read_numbers(table.cells(name), source)
-                place = signal.quality or name
-                quality = (
-                    self._quality(missing)
-                    if signal.quality is None
-                    else self._quality(missing, table.cells(place))
-                )
+                column = signal.quality or name
+                said = None if signal.quality is None else table.cells(column)
+                quality = self._quality(missing, said)
             except BadCellError as error:
-                self._note(table, error, name)
+                self._note(table, error, column)
             except DataError as error:
                 self.problems += error.problems
             else:
@@ -199,7 +197,7 @@ class _Reader:
         source = self._source
         long, material = source.long, source.laboratory
         assert long is not None
-        wanted = [long.name, long.value, long.unit, long.quality, *source.time.column]
+        wanted = [*source.time.column, long.name, long.value, long.unit, long.quality]
         if material is not None:
             wanted += [material.roll, material.metre, material.batch, material.known]
         self._check_columns(table, [name for name in wanted if name is not None])

@@ -201,8 +201,11 @@ class _Text:
             what, remedy = "a quote opens and never closes", "close it, or export the file again"
         else:
             what, remedy = f"the row is broken: {error}", "quote cells that hold quotes"
-        head = next(csv.reader([self.text.splitlines()[line - 1]], delimiter=self.delimiter), [])
-        column = next((name for name in head if '"' in name), head[-1] if head else "1")
+        lines = self.text.splitlines()
+        cells = lines[line - 1].split(self.delimiter)
+        place = next((at for at, cell in enumerate(cells) if cell.count('"') % 2), 0)
+        names = [] if self.header in (None, line) else lines[self.header - 1].split(self.delimiter)
+        column = names[place].strip('" ') if place < len(names) else f"number {place + 1}"
         return DataProblem(self.file, line, column, what, remedy)
 
     def line_of(self, index: int) -> int:
