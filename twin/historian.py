@@ -159,6 +159,12 @@ class DuckDBHistorian:
             tuple(OfflineMeasurement(self._index[tag], *values) for tag, *values in offline),
         )
 
+    def span(self) -> tuple[int, int] | None:
+        """Time of the oldest and of the newest sample, ns; None where there is none."""
+        with self._reporting():
+            row = self._database.execute("SELECT min(time), max(time) FROM samples").fetchone()
+        return None if row is None or row[0] is None else (int(row[0]), int(row[1]))
+
     def latest(self, tags: Sequence[int]) -> SampleBatch:
         """The last sample of each tag that has one, from memory."""
         chosen = np.asarray(tags, np.int64)
@@ -303,18 +309,18 @@ class DuckDBHistorian:
 
     def _find_last(self) -> None:
         """Look back from the newest sample, further and further, until every tag is found."""
-        row = self._database.execute("SELECT min(time), max(time) FROM samples").fetchone()
-        if row is None or row[0] is None:
+        span = self.span()
+        if span is None:
             return
-        oldest, end = int(row[0]), int(row[1]) + 1
+        oldest, end = span[0], span[1] + 1
         missing = set(self._index)
-        span = _FIRST_LOOK_BACK
+        width = _FIRST_LOOK_BACK
         while missing and end > oldest:
             rows = self._database.execute(
                 "SELECT tag, max(time), arg_max(value, time), arg_max(quality, time) FROM samples"
                 f" WHERE time >= $start AND time < $end AND tag IN ({_listed(missing)})"
                 " GROUP BY tag",
-                {"start": end - span, "end": end},
+                {"start": end - width, "end": end},
             ).fetchall()
             for number, time, value, quality in rows:
                 index = self._index[number]
@@ -322,7 +328,7 @@ class DuckDBHistorian:
                 self._last.value[index] = value
                 self._last.quality[index] = quality
                 missing.discard(number)
-            end, span = end - span, span * 10
+            end, width = end - width, width * 10
 
     @contextmanager
     def _registered(self, columns: Mapping[str, object]) -> Iterator[None]:

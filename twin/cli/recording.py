@@ -118,7 +118,10 @@ def _record_stored(
         RecordingWriter(folder, line, f"historian {historian}") as writer,
         Progress(*bar, console=console) as progress,
     ):
-        task = progress.add_task("reading", total=last - first)
+        held = store.span()
+        if held is not None:
+            first, last = max(first, held[0]), min(last, held[1] + 1)
+        task = progress.add_task("reading", total=max(last - first, 1))
         for moment in range(first, last, PIECE):
             samples = store.read(range(len(line.tags)), moment, min(moment + PIECE, last))
             writer.append(Arrivals(samples, samples.time))
