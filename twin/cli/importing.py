@@ -146,7 +146,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def _table(signals: tuple[SignalSummary, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("in the file", "tag", "unit"):
         table.add_column(name, overflow="fold")
     for name in ("values", "missing", "min", "mean", "max"):
