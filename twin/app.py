@@ -21,7 +21,8 @@ from twin.configuration.models import LineConfiguration, MqttConnector
 from twin.core import Core
 from twin.historian import DuckDBHistorian
 from twin.ledger import Ledger
-from twin.ports import Sink
+from twin.ports import Sink, Surrogate
+from twin.registry import Registry
 from twin.replay import Follower, Replay, Screen, Span
 from twin.service import Service
 from twin.store import Store
@@ -74,14 +75,30 @@ def build_sources(line: LineConfiguration, clock: Clock) -> list[OpcUaSource | M
     ]
 
 
+def open_ledger(folder: Path) -> Ledger:
+    """The ledger in the folder of a store, whether a service runs on it or not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Ledger(f"sqlite:///{folder / 'ledger.sqlite'}")
+
+
+def open_registry(line: LineConfiguration, beside: Path, folder: Path) -> Registry:
+    """Which models are in use, as the ledger in the folder of a store says."""
+    configured = {name: model_path(step.model, beside) for name, step in line.steps.items()}
+    return Registry(open_ledger(folder), folder, configured, OnnxSurrogate.load)
+
+
 def build_service(
     line: LineConfiguration,
-    surrogates: Mapping[str, OnnxSurrogate],
+    surrogates: Mapping[str, Surrogate],
     clock: Clock,
     folder: Path,
     auto_accept: str | None = None,
+    registry: Registry | None = None,
 ) -> Service:
-    """A service on DuckDB and SQLite in `folder`, connected as the configuration says."""
+    """A service on DuckDB and SQLite in `folder`, connected as the configuration says.
+
+    With a registry it takes the models that are promoted while it runs.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     core = Core(line, surrogates)
     sources = build_sources(line, clock)
@@ -112,9 +129,10 @@ def build_service(
         sinks,
         publish if publisher else None,
         store,
-        Ledger(f"sqlite:///{folder / 'ledger.sqlite'}"),
+        open_ledger(folder) if registry is None else registry.ledger,
         clock,
         auto_accept,
+        registry,
     )
 
 

@@ -52,6 +52,17 @@ _MODES: Final = _log("mode_changes", _text("step"), _text("mode"), _text("reason
 _ALARMS: Final = _log("alarms", _text("subject"), _text("text"), Column("cleared", BigInteger))
 _AUDIT: Final = _log("audit", _text("who"), _text("what"), Column("details", sa.JSON))
 _MODELS: Final = _log("models", _text("step"), _text("model"), _text("version"))
+_MODEL_CHANGES: Final = _log(
+    "model_changes",
+    _text("step"),
+    _text("kind"),
+    _text("file"),
+    _text("version"),
+    _text("sha256"),
+    _text("previous"),
+    _text("by"),
+    _text("evidence"),
+)
 _SPLICES: Final = _log("splices", _text("web"), Column("position", Float))
 _ROLLS: Final = Table(
     "rolls",
@@ -195,6 +206,58 @@ class Ledger:
     def models(self, limit: int | None = 100) -> list[Row]:
         """Newest first."""
         return self._newest(_MODELS, limit)
+
+    def promote_model(
+        self,
+        time: int,
+        step: str,
+        file: str,
+        version: str,
+        sha256: str,
+        previous: str,
+        by: str,
+        evidence: str,
+    ) -> None:
+        """Record that another model shall predict a step.
+
+        Args:
+            time: ns.
+            step: the step.
+            file: of the model, below the store's folder.
+            version: of the model, as its card says.
+            sha256: of the file.
+            previous: version of the model before.
+            by: who decided.
+            evidence: SHA-256 of the report that it rests on.
+        """
+        values = {"kind": "promoted", "file": file, "version": version, "sha256": sha256}
+        self._change_model(time, step, {**values, "evidence": evidence}, previous, by)
+
+    def roll_back_model(
+        self, time: int, step: str, to: Mapping[str, str], previous: str, by: str
+    ) -> None:
+        """Record that a step shall be predicted by the model before again.
+
+        Args:
+            time: ns.
+            step: the step.
+            to: file, version and sha256 of the model before; file is empty for the configured one.
+            previous: version of the model that goes.
+            by: who decided.
+        """
+        self._change_model(time, step, {"kind": "rolled back", "evidence": "", **to}, previous, by)
+
+    def _change_model(
+        self, time: int, step: str, values: Mapping[str, str], previous: str, by: str
+    ) -> None:
+        with self._engine.begin() as connection:
+            row = {"time": time, "step": step, "previous": previous, "by": by, **values}
+            connection.execute(sa.insert(_MODEL_CHANGES).values(row))
+
+    def model_changes(self) -> list[Row]:
+        """Promotions and rollbacks, in the order in which they were decided."""
+        columns = [column for column in _MODEL_CHANGES.c if column.name != "row"]
+        return self._rows(sa.select(*columns).order_by(_MODEL_CHANGES.c.row))
 
     def splice(self, time: int, web: str, position: float) -> None:
         """Record a splice at a position of the web, m."""

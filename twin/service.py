@@ -7,6 +7,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,10 +20,19 @@ from twin.configuration.models import Mode
 from twin.core import Core, CoreEvent
 from twin.genealogy import BatchReleased, Milestone
 from twin.ingest import NANOSECONDS
-from twin.intervention import Arrivals, Decided, FellSilent, Intervention, ModeSet, Wrote
+from twin.intervention import (
+    Arrivals,
+    Decided,
+    FellSilent,
+    Intervention,
+    ModelUsed,
+    ModeSet,
+    Wrote,
+)
 from twin.ledger import Ledger
 from twin.ports import Sink, Source, Surrogate, Write, WriteOutcome
 from twin.recommendation import Change, Recommendation
+from twin.registry import Registry
 from twin.samples import SampleBatch
 from twin.status import LineStatus
 from twin.store import Store
@@ -39,6 +49,8 @@ FAREWELL = 0.4
 """Seconds more that writes under way and their publication may then take."""
 SILENCE = 1.0
 """Seconds without a sample after which the clock, not the line, ends what waits for a decision."""
+MODELS = 2.0
+"""Seconds between looks whether another model was promoted."""
 RETRY = 1.0
 """Seconds between attempts to publish."""
 CLEAN = 3600.0
@@ -64,6 +76,10 @@ class Recorder(Protocol):
         """Samples are missing between these line times, ns."""
         ...
 
+    def use_model(self, step: str, its_version: str, file: Path) -> None:
+        """A model that predicts from now on."""
+        ...
+
 
 class Service:
     """Runs until `stop`: connectors, store and core, each supervised, none waiting for another.
@@ -78,6 +94,7 @@ class Service:
         ledger: recommendations, decisions and material.
         clock: line time.
         auto_accept: accept every recommendation in the name of this person.
+        registry: is asked which models people want.
     """
 
     def __init__(
@@ -91,6 +108,7 @@ class Service:
         ledger: Ledger,
         clock: Clock,
         auto_accept: str | None = None,
+        registry: Registry | None = None,
     ) -> None:
         self.core = core
         self.sources = sources
@@ -102,6 +120,7 @@ class Service:
         self._publish = publish
         self._ledger = ledger
         self._auto_accept = auto_accept
+        self._registry = registry
         self._tasks: asyncio.TaskGroup | None = None
         self._entries = 0
         self._versions = {step: surrogate.version for step, surrogate in surrogates.items()}
@@ -159,6 +178,9 @@ class Service:
                         (self._follow(source), f"{source.name} samples"),
                     )
                 ]
+                if self._registry is not None:
+                    following = self._follow_models(self._registry)
+                    workers.append(tasks.create_task(following, name="models"))
                 if self._publish is not None:
                     workers.append(tasks.create_task(self._send(self._publish), name="publisher"))
                 await self._stop.wait()
@@ -205,6 +227,36 @@ class Service:
         while True:
             await self.store.retain(self.clock.now() - kept)
             await asyncio.sleep(CLEAN)
+
+    async def _follow_models(self, registry: Registry) -> None:
+        while True:
+            await asyncio.sleep(MODELS)
+            try:
+                changed = await self.store.call(registry.changes)
+            except Exception as error:  # database and files may fail in any way; the model stays
+                log.error("models", problem=str(error))
+                continue
+            for each in changed:
+                try:
+                    self.use_model(each.step, each.surrogate, each.file, each.by)
+                except ValueError as error:
+                    log.error("models", problem=str(error))
+
+    def use_model(self, step: str, surrogate: Surrogate, file: Path, by: str) -> None:
+        """Predict a step with another model from now on.
+
+        Raises:
+            ValueError: it takes or gives something else than the model before.
+        """
+        self.core.use_model(step, surrogate)
+        now, version = self.clock.now(), surrogate.version
+        if self._recorder is not None:
+            self._recorder.use_model(step, version, file)
+            self._record(ModelUsed(now, step, version, by))
+        self._versions[step] = version
+        self._note(self._ledger.use_model, now, step, str(file), version)
+        self._note(self._ledger.audit, now, by, "use model", {"step": step, "version": version})
+        log.info("model", step=step, version=version, by=by)
 
     async def _follow(self, source: Source) -> None:
         async for batch in source.batches():
@@ -266,10 +318,14 @@ class Service:
     def _intervene(self, intervention: Intervention) -> None:
         events = self.core.intervene(intervention)
         # silence that ended nothing is no news
-        if self._recorder is not None and (events or not isinstance(intervention, FellSilent)):
+        if events or not isinstance(intervention, FellSilent):
+            self._record(intervention)
+        self._carry_out(events)
+
+    def _record(self, intervention: Intervention) -> None:
+        if self._recorder is not None:
             nothing = SampleBatch.of([], [], [])
             self._recorder.append(Arrivals(nothing, nothing.time, (intervention,)))
-        self._carry_out(events)
 
     def _carry_out(self, events: Sequence[CoreEvent]) -> None:
         self.store.put(*self._chronicle.of(events))

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simulators.runner import run_headless
 from simulators.scenario import Scenario, load_scenario
-from twin.app import build_service, load_surrogates, read_line, start_recording
+from twin.app import build_service, open_registry, read_line, start_recording
 from twin.cli.keys import DECISIONS, decide, pressed
 from twin.cli.processes import LineFailedError, broker, free_ports, virtual_line
 from twin.cli.view import view
@@ -163,12 +163,14 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
                 ]
             )
         )
+        registry = open_registry(line, path.parent, folder / "store")
         service = build_service(
             line,
-            load_surrogates(line, path.parent),
+            registry.start(),
             LineClock(options.acceleration, epoch),
             folder / "store",
             "auto-accept" if options.auto_accept else None,
+            registry,
         )
         stack.callback(service.store.close)
         if options.record is not None:
