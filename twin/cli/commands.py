@@ -29,7 +29,8 @@ from connectors.recording import RecordingError
 from simulators.__main__ import main as simulate_main
 from simulators.scenario import ScenarioError
 from surrogates.training import DEFAULT_SAMPLES, DEFAULT_SEED, train_models
-from twin.app import build_service, configure_logging, load_surrogates, read_line
+from twin.app import build_service, configure_logging, open_registry, read_line
+from twin.cli.calibrating import calibrate_command
 from twin.cli.demo import DemoOptions, run_demo
 from twin.cli.doctor import Finding, examine
 from twin.cli.export import export_samples
@@ -55,6 +56,7 @@ app = typer.Typer(
 for command in (record, replay):
     app.command()(command)
 app.command("import")(import_)
+app.command("calibrate")(calibrate_command)
 
 
 def main() -> None:
@@ -184,12 +186,14 @@ async def _run(
     live: bool,
     record: Path | None,
 ) -> None:
+    registry = open_registry(line, path.parent, folder)
     service = build_service(
         line,
-        load_surrogates(line, path.parent),
+        registry.start(),
         clock,
         folder,
         "auto-accept" if auto_accept else None,
+        registry,
     )
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
