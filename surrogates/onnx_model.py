@@ -137,12 +137,15 @@ class OnnxSurrogate:
         inside = (own >= self._low - slack) & (own <= self._high + slack)
         room = _OUTPUT_SLACK * (self._output_high - self._output_low)
         reached = (mean >= self._output_low - room) & (mean <= self._output_high + room)
-        with np.errstate(all="ignore"):
-            products = np.power(own[:, None, :], self._powers).prod(axis=2)
-        fits = (products >= self._product_low * (1.0 - _TOLERANCE)) & (
-            products <= self._product_high * (1.0 + _TOLERANCE)
-        )
-        return np.asarray(inside.all(axis=1) & reached.all(axis=1) & fits.all(axis=1))
+        fits = inside.all(axis=1) & reached.all(axis=1)
+        if len(self._powers):
+            with np.errstate(all="ignore"):
+                products = np.power(own[:, None, :], self._powers).prod(axis=2)
+            fits &= (
+                (products >= self._product_low * (1.0 - _TOLERANCE))
+                & (products <= self._product_high * (1.0 + _TOLERANCE))
+            ).all(axis=1)
+        return np.asarray(fits)
 
     def _run(self, own: Floats) -> tuple[Floats, Floats]:
         """Mean and std in the units of the model."""

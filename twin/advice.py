@@ -21,6 +21,8 @@ from twin.trust import Trust
 from twin.units import to_si
 
 ITERATIONS = 3
+SETTLED = 1e-6
+"""Share of the largest steps below which an iteration is the last."""
 SIGNIFICANT = 3.0
 """Misses of the target within this many sigma of the bias are noise, not worth a move."""
 WORTH = 0.3
@@ -80,6 +82,10 @@ class Advisor:
         self._estimators = estimators
         self._tracker = tracker
         self._trust = trust
+        self._sources = {
+            step: {name: line.source_of(step, name) for name in surrogates[step].inputs}
+            for step in line.steps
+        }
         self._handles: dict[str, list[_Handle]] = {}
         self._goals: dict[str, list[_Goal]] = {}
         for name, step in line.steps.items():
@@ -130,7 +136,7 @@ class Advisor:
         goals = self._goals.get(web, [])
         if not handles or not goals:
             return None
-        steps = [name for name, step in self._line.steps.items() if step.runs_on == web]
+        steps = self._chain_to({goal.step for goal in goals}, web)
         base: dict[str, Floats] = {}
         for step in steps:
             last = self._predictor.last(step, time)
@@ -156,6 +162,11 @@ class Advisor:
         def outputs(setpoints: Floats) -> Floats:
             return self._chain(steps, base, handles, goals, time, setpoints)
 
+        doubt = np.array([biases[f"{goal.step}.{goal.output}"][1][0] for goal in goals])
+        worth = WORTH * np.array([goal.tolerance for goal in goals])
+        missed = np.abs(outputs(now[None, :])[0] - [goal.target for goal in goals])
+        if not (missed > np.maximum(SIGNIFICANT * doubt, worth)).any():
+            return None
         best = self._optimise(handles, goals, now, outputs)
         change = best - now
         moved = np.abs(change) >= [handle.deadband for handle in handles]
@@ -163,11 +174,6 @@ class Advisor:
             return None
         best = np.where(moved, best, now)
         before, after = outputs(np.vstack([now, best]))
-        missed = np.abs(before - [goal.target for goal in goals])
-        doubt = np.array([biases[f"{goal.step}.{goal.output}"][1][0] for goal in goals])
-        worth = WORTH * np.array([goal.tolerance for goal in goals])
-        if not (missed > np.maximum(SIGNIFICANT * doubt, worth)).any():
-            return None
         effects = tuple(
             Effect(
                 goal.step,
@@ -188,9 +194,19 @@ class Advisor:
             f"{web}-{time // 1_000_000}", time, web, changes, effects, self._reason(effects, time)
         )
 
+    def _chain_to(self, wanted: set[str], web: str) -> list[str]:
+        """These steps and those before them on a web that they depend on, in order."""
+        needed = set(wanted)
+        on_web = [name for name, step in self._line.steps.items() if step.runs_on == web]
+        for step in reversed(on_web):
+            if step in needed:
+                outputs = (source.output or "" for source in self._sources[step].values())
+                needed |= {output.partition(".")[0] for output in outputs}
+        return [step for step in on_web if step in needed]
+
     def _settled(self, step: str, base: Floats, time: int) -> bool:
         for name, value in zip(self._surrogates[step].inputs, base.tolist(), strict=True):
-            source = self._line.source_of(step, name)
+            source = self._sources[step][name]
             if source.tag is None or source.at is not None:
                 continue
             present = self._tracker.value_at(self._tags.index(source.tag), time)
@@ -215,7 +231,7 @@ class Advisor:
             surrogate = self._surrogates[step]
             inputs = np.tile(base[step], (len(setpoints), 1))
             for column, name in enumerate(surrogate.inputs):
-                upstream = self._line.source_of(step, name).output
+                upstream = self._sources[step][name].output
                 if upstream is not None and upstream in made:
                     inputs[:, column] = made[upstream]
                 for index, handle in enumerate(handles):
@@ -254,7 +270,11 @@ class Advisor:
             matrix = np.vstack([gradient, cost])
             aim = np.concatenate([(target - said[0]) * scale, cost @ ((now - best) / span)])
             step = lsq_linear(matrix, aim, ((low - best) / span, (high - best) / span + 1e-12))
-            best = np.clip(best + step.x * span, low, high)
+            better = np.clip(best + step.x * span, low, high)
+            settled = np.abs(better - best) <= SETTLED * span
+            best = better
+            if settled.all():
+                break
         return best
 
     def _reason(self, effects: tuple[Effect, ...], time: int) -> str:
