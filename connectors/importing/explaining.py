@@ -48,6 +48,9 @@ def explain(
             where = ".".join(map(str, location)) or "the file"
             what = f"{where} is {_shown(details)}"
             problems.append(document.problem(location, what, f"write {_WANTED[kind]}"))
+        elif kind == "too_short":
+            where = ".".join(map(str, location))
+            problems.append(document.problem(location, f"{where} is empty", "write an entry"))
         else:
             others.append(details)
     if others:

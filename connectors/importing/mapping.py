@@ -134,6 +134,12 @@ class ConstantMapping(_Section):
     at: Literal["every row", "once"] = Field("every row", description="how often it is recorded")
 
 
+def _line_or_none(value: object) -> object:
+    if value != "none" and (not isinstance(value, int) or value < 1):
+        raise ValueError(f"{value!r} is no line; write its number, from 1, or none")
+    return value
+
+
 class LongColumns(_Section):
     """Columns of a file with one value per row."""
 
@@ -173,7 +179,7 @@ class SourceMapping(_Section):
     thousands: Literal[".", ",", " ", "'"] | None = Field(
         None, description="what separates thousands"
     )
-    header: PositiveInt | Literal["none"] = Field(
+    header: Annotated[PositiveInt | Literal["none"], BeforeValidator(_line_or_none)] = Field(
         1, description="line of the column names; none where columns are numbered '1', '2', ..."
     )
     first_row: PositiveInt | None = Field(

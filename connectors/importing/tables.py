@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 from python_calamine import CalamineError, CalamineWorkbook, PasswordError
@@ -63,6 +64,13 @@ class Table:
             raise DataError([self.missing(name)])
         return self._read(self.names.index(name))
 
+    def drop_empty_end(self) -> None:
+        """Forget a last column without name and values: rows that end with a delimiter."""
+        if len(self.names) > 1 and not self.names[-1]:
+            words = self._read(len(self.names) - 1).words()
+            if pc.all(pc.equal(words, "")).as_py():
+                self.names = self.names[:-1]
+
     def missing(self, name: str) -> DataProblem:
         """The problem of a column that is not there."""
         remedy = one_of(name, self.names, "column")
@@ -102,6 +110,7 @@ def open_table(file: Path, source: SourceMapping) -> Table:
         ) from error
     if not table.rows:
         raise refuse(file, "it has no rows of values", "export it again", 1)
+    table.drop_empty_end()
     _check_names(table)
     return table
 
@@ -218,6 +227,8 @@ class _Text:
 
 def _open_text(file: Path, source: SourceMapping) -> Table:
     content = read_text(file, source.encoding)
+    if "\n" not in content:
+        content = content.replace("\r", "\n")
     header = None if source.header == "none" or source.transposed else source.header
     first = source.first_row or (1 if header is None else header + 1)
     delimiter = source.delimiter or _find_delimiter(content, header or first)
@@ -325,6 +336,8 @@ def _check_widths(
         column = missing or f"number {min(len(cells), width) + 1}"
         what = f"the row has {len(cells)} cells, not {width}"
         remedy = _width_remedy(len(cells), width, text.delimiter)
+        if len(cells) > width and not any(cells[width:]):
+            remedy = "the row ends with a delimiter and the header does not: add one there"
         raise DataError([DataProblem(text.file, line, column, what, remedy)])
 
 

@@ -310,6 +310,16 @@ def test_encodings_delimiters_and_thousands_of_other_programs(case: Case) -> Non
         assert signal.mean == pytest.approx(1234.5)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", ["", ";"])
+def test_rows_may_end_as_programs_end_them(case: Case, end: str, last: str) -> None:
+    rows = ["t;v", f"{MARCH};1", "", f"{MARCH + 1};2"]
+    file = case.write("a.csv", end.join(row + last * bool(row) for row in rows) + end)
+    mapping = "time: {column: t, format: s}\ncolumns: {v: coater.line_speed}"
+    (signal,) = case.read(mapping, file).summary.signals
+    assert (signal.values, signal.high) == (2, pytest.approx(2))
+
+
 @pytest.mark.parametrize("text", ["12.5", "1,23.4", "1.23,4"])
 def test_a_separator_of_thousands_out_of_place_is_refused(case: Case, text: str) -> None:
     file = case.write("a.csv", f"t;v\n{MARCH};{text}\n")

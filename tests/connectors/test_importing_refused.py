@@ -92,6 +92,9 @@ FILES = {
     "too many cells": Bad(
         "a.csv", f"{HEAD}{DAY}00,1,20\n\n{DAY}01,1,5,20\n", 4, "number 4", "4 cells", "decimal"
     ),
+    "delimiters at the end of rows": Bad(
+        "a.csv", f"{HEAD}{DAY}00,1,20,\n", 2, "number 4", "4 cells, not 3", "add one there"
+    ),
     "unknown column": Bad(
         "a.csv", f"t,v,T,motor\n{DAY}00,1,20,3\n", 1, "motor", "not in the mapping", "rest: ignore"
     ),
@@ -317,6 +320,8 @@ MAPPINGS = {
     ),
     "no series": BadMapping("series: {oven: oven.speed}", 1, "'oven' names no series", "tag=value"),
     "alike": BadMapping("thousands: .\n" + WIDE, 1, "separated alike", "change one"),
+    "no line": BadMapping("header: top\n" + WIDE, 1, "'top' is no line", "or none"),
+    "no sources": BadMapping("sources: []", 1, "sources is empty", "write an entry"),
     "a number for a yes": BadMapping("transposed: 7\n" + WIDE, 1, "transposed is 7", "true or"),
 }
 
