@@ -37,6 +37,7 @@ from twin.cli.export import export_samples
 from twin.cli.importing import import_
 from twin.cli.keys import DECISIONS, decide, pressed
 from twin.cli.processes import LineFailedError
+from twin.cli.promoting import models, promote, rollback
 from twin.cli.recording import RecordingSwitch, record
 from twin.cli.replaying import replay
 from twin.cli.terminal import Config, Json, err, finite, out, print_errors, print_samples
@@ -57,6 +58,9 @@ for command in (record, replay):
     app.command()(command)
 app.command("import")(import_)
 app.command("calibrate")(calibrate_command)
+app.command()(promote)
+app.command()(rollback)
+app.command()(models)
 
 
 def main() -> None:
