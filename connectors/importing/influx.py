@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from connectors.importing.delimited import read_text
 from connectors.importing.mapping import SourceMapping
 from connectors.importing.problems import BadCellError, DataError, DataProblem
 from connectors.importing.series import Key, head_of, plain, until
-from connectors.importing.tables import read_text
 
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?\d+[iu]")
 _BOOLEANS: Final = {

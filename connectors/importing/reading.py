@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from connectors.importing.cells import Cells, read_numbers, read_qualities
+from connectors.importing.found import FileRead, Laboratory, Piece, Qualities
 from connectors.importing.influx import (
     Series,
     check_numeric,
@@ -22,61 +22,15 @@ from connectors.importing.influx import (
 from connectors.importing.mapping import Layout, SignalMapping, SourceMapping
 from connectors.importing.problems import BadCellError, DataError, DataProblem, refuse
 from connectors.importing.series import key_of
-from connectors.importing.tables import Table, open_table
+from connectors.importing.table import Table
+from connectors.importing.tables import open_table
 from connectors.importing.times import read_times, regular_times
 from connectors.unit_names import pint_name
 from twin.configuration.models import LineConfiguration
 from twin.samples import BAD_NO_DATA, Floats, Ints, OfflineMeasurement
 from twin.units import same_dimension, to_si
 
-Qualities = NDArray[np.uint32]
 _CONSTANT: Final = "(constant)"
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Values of one tag from one file, in the order of the file."""
-
-    tag: str
-    origin: str
-    """Column, name or series in the file."""
-    unit: str
-    """In the file."""
-    time: Ints
-    """Source time, ns since the epoch (UTC)."""
-    value: Floats
-    """SI; NaN is missing."""
-    quality: Qualities
-    delay: int
-    """From source to arrival, ns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Laboratory:
-    """Values of one laboratory tag from one file."""
-
-    tag: str
-    origin: str
-    unit: str
-    values: list[OfflineMeasurement]
-    missing: int
-
-
-@dataclass(slots=True)
-class FileRead:
-    """What one file holds."""
-
-    file: Path
-    layout: Layout
-    understood: dict[str, str]
-    """What was found out about the file, by the key of the mapping that would say it."""
-    zone: str
-    """Of its times."""
-    rows: int
-    out_of_order: int
-    """Rows older than one before them."""
-    pieces: list[Piece] = field(default_factory=list)
-    laboratory: list[Laboratory] = field(default_factory=list)
 
 
 def layout_of(file: Path, source: SourceMapping) -> Layout:
@@ -168,6 +122,7 @@ class _Reader:
         self._delay = round(source.time.delay * 1e9)
 
     def wide(self, table: Table, done: int) -> FileRead:
+        """A column per signal."""
         source = self._source
         qualities = {each.quality for each in source.columns.values() if each.quality}
         self._check_columns(table, [*source.time.column, *source.columns, *sorted(qualities)])
@@ -194,6 +149,7 @@ class _Reader:
         return found
 
     def long(self, table: Table, done: int) -> FileRead:
+        """A row per value, with the name of its signal."""
         source = self._source
         long, material = source.long, source.laboratory
         assert long is not None
@@ -242,6 +198,7 @@ class _Reader:
         return found
 
     def influx(self, layout: Layout) -> FileRead:
+        """Series of measurement, tags and field."""
         source = self._source
         read = read_annotated_csv if layout == "annotated csv" else read_line_protocol
         series = read(self._file, source)

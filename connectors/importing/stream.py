@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.importing.bulk import BulkWriter
+from connectors.importing.found import FileRead, Laboratory, Piece, Qualities
 from connectors.importing.mapping import ImportMapping
 from connectors.importing.problems import refuse
-from connectors.importing.reading import FileRead, Laboratory, Piece, Qualities, read_file, unseen
+from connectors.importing.reading import read_file, unseen
 from connectors.importing.summary import FileSummary, GapSummary, SignalSummary, Summary
 from twin.configuration.models import LineConfiguration
 from twin.intervention import Arrivals
