@@ -15,6 +15,7 @@ from connectors.opcua import OpcUaSource
 from connectors.recorder import Recorder, RecordingWriter
 from connectors.recording import Recording
 from surrogates.onnx_model import OnnxSurrogate
+from twin.challenger import Challengers
 from twin.clock import Clock
 from twin.configuration import load
 from twin.configuration.models import LineConfiguration, MqttConnector
@@ -65,6 +66,19 @@ def load_surrogates(line: LineConfiguration, beside: Path) -> dict[str, OnnxSurr
     }
 
 
+def load_challengers(line: LineConfiguration, beside: Path) -> dict[str, OnnxSurrogate]:
+    """The challengers of the steps that have one.
+
+    Raises:
+        ValueError: a model cannot be used.
+    """
+    return {
+        name: OnnxSurrogate.load(model_path(step.challenger, beside))
+        for name, step in line.steps.items()
+        if step.challenger is not None
+    }
+
+
 def build_sources(line: LineConfiguration, clock: Clock) -> list[OpcUaSource | MqttSource]:
     """A source for every connector of the configuration."""
     return [
@@ -94,10 +108,12 @@ def build_service(
     folder: Path,
     auto_accept: str | None = None,
     registry: Registry | None = None,
+    challengers: Mapping[str, Surrogate] | None = None,
 ) -> Service:
     """A service on DuckDB and SQLite in `folder`, connected as the configuration says.
 
-    With a registry it takes the models that are promoted while it runs.
+    With a registry it takes the models that are promoted while it runs; challengers predict in the
+    shadow of those in use.
     """
     folder.mkdir(parents=True, exist_ok=True)
     core = Core(line, surrogates)
@@ -133,6 +149,7 @@ def build_service(
         clock,
         auto_accept,
         registry,
+        Challengers(line, core.tags, surrogates, challengers) if challengers else None,
     )
 
 

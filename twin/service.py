@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 import structlog
 
+from twin.challenger import Challengers
 from twin.chronicle import Chronicle
 from twin.clock import Clock
 from twin.configuration.models import Mode
@@ -95,6 +96,7 @@ class Service:
         clock: line time.
         auto_accept: accept every recommendation in the name of this person.
         registry: is asked which models people want.
+        challengers: models that predict in the shadow of those in use.
     """
 
     def __init__(
@@ -109,11 +111,14 @@ class Service:
         clock: Clock,
         auto_accept: str | None = None,
         registry: Registry | None = None,
+        challengers: Challengers | None = None,
     ) -> None:
         self.core = core
         self.sources = sources
         self.store = store
         self.status = LineStatus(core.line)
+        if challengers is not None:
+            self.status.challenger = challengers.status
         self.clock = clock
         self._outputs = {step: surrogate.outputs for step, surrogate in surrogates.items()}
         self._sinks = sinks
@@ -121,6 +126,7 @@ class Service:
         self._ledger = ledger
         self._auto_accept = auto_accept
         self._registry = registry
+        self._challengers = challengers
         self._tasks: asyncio.TaskGroup | None = None
         self._entries = 0
         self._versions = {step: surrogate.version for step, surrogate in surrogates.items()}
@@ -249,6 +255,8 @@ class Service:
             ValueError: it takes or gives something else than the model before.
         """
         self.core.use_model(step, surrogate)
+        if self._challengers is not None:
+            self._challengers.use_model(step, surrogate)
         now, version = self.clock.now(), surrogate.version
         if self._recorder is not None:
             self._recorder.use_model(step, version, file)
@@ -276,6 +284,8 @@ class Service:
             # what the line said is stored even where the core cannot follow
             self.store.put(self.core.kept)
         self._carry_out(events)
+        if self._challengers is not None:
+            self.store.put(self._challengers.feed(batch, now))
 
     def record(self, recorder: Recorder | None) -> Recorder | None:
         """Record from now on, or no longer; gives the recorder that was at work, still open."""

@@ -62,6 +62,8 @@ class LineStatus:
     """How many recommendations reached each state."""
     modes: list[ModeChange] = field(default_factory=list)
     """The last changes of mode."""
+    challenger: LineStatus | None = None
+    """What challengers make of the same line, where there are any."""
     segments: int = 0
     """Segments that left the first step on a web."""
 

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simulators.runner import run_headless
 from simulators.scenario import Scenario, load_scenario
-from twin.app import build_service, open_registry, read_line, start_recording
+from twin.app import build_service, load_challengers, open_registry, read_line, start_recording
 from twin.cli.keys import DECISIONS, decide, pressed
 from twin.cli.processes import LineFailedError, broker, free_ports, virtual_line
 from twin.cli.view import view
@@ -171,6 +171,7 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
             folder / "store",
             "auto-accept" if options.auto_accept else None,
             registry,
+            load_challengers(line, path.parent),
         )
         stack.callback(service.store.close)
         if options.record is not None:

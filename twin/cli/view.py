@@ -50,6 +50,14 @@ def number(value: float) -> str:
     return f"{value:.4g}" if math.isfinite(value) else "–"
 
 
+def _errors(status: LineStatus, name: str) -> tuple[str, ...]:
+    """Mean absolute errors of the model in use and of the challengers, where there are any."""
+    if status.challenger is None:
+        return ()
+    both = status.parameters[name], status.challenger.parameters[name]
+    return tuple(number(each.mean_absolute_error) for each in both)
+
+
 def _measured(parameter: ParameterStatus) -> Text:
     outside = parameter.limits is not None and not (
         parameter.limits[0] <= parameter.measured <= parameter.limits[1]
@@ -76,6 +84,9 @@ def view(shown: Shown, title: str, ended: bool = False, keys: str = "") -> Rende
     table.add_column("structure parameter")
     for name in ("predicted", "measured", "residual", "target"):
         table.add_column(name, justify="right")
+    if status.challenger is not None:
+        for name in ("error", "challenger's"):
+            table.add_column(name, justify="right", style="dim")
     table.add_column("unit")
     for step_name, step in core.line.steps.items():
         mode = core.trust.mode(step_name)
@@ -91,6 +102,7 @@ def view(shown: Shown, title: str, ended: bool = False, keys: str = "") -> Rende
                 _measured(parameter),
                 number(parameter.residual),
                 target,
+                *_errors(status, f"{step_name}.{output}"),
                 parameter.unit.replace("dimensionless", ""),
             )
             first = False

@@ -17,6 +17,10 @@ from twin.configuration.web_checks import check_batches, check_webs
 __all__ = ["Finding", "ModelNames", "check"]
 
 
+_DERIVED = ("predicted", "measured", "residual", "challenger")
+"""What the twin adds to the name of an output."""
+
+
 def check(
     configuration: LineConfiguration, model_names: ModelNames | None = None
 ) -> tuple[Finding, ...]:
@@ -138,7 +142,7 @@ def _check_tag_names(found: Findings) -> None:
     for step_name, step in line.steps.items():
         for output in step.outputs:
             own = f"{step_name}.{output}"
-            for name in (own, *(f"{own}.{k}" for k in ("predicted", "measured", "residual"))):
+            for name in (own, *(f"{own}.{k}" for k in _DERIVED)):
                 if name in line.tags:
                     found.add(
                         ("tags", name),

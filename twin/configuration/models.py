@@ -251,6 +251,9 @@ class StepConfiguration(_Section):
 
     runs_on: str = Field(description="name of a web, or of the slurry batches")
     model: str = Field(description="a committed model's name, or the path of an .onnx file")
+    challenger: str | None = Field(
+        None, description="another model, named likewise, that predicts in the model's shadow"
+    )
     mode: Mode = Field(
         "shadow",
         description="model: asked by hand; shadow: nothing out; advisory: a person accepts; "
@@ -324,7 +327,12 @@ class LineConfiguration(_Section):
             Tag(f"{step_name}.{output_name}.{kind}", output.unit, "SP", "derived")
             for step_name, step in self.steps.items()
             for output_name, output in step.outputs.items()
-            for kind in ("predicted", "measured", "residual")
+            for kind in (
+                "predicted",
+                "measured",
+                "residual",
+                *(("challenger",) if step.challenger is not None else ()),
+            )
         ]
         return TagTable([*self.measured_tags(), *derived])
 

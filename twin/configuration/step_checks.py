@@ -47,7 +47,9 @@ def check_steps(found: Findings, model_names: ModelNames | None) -> None:
                     "let one step move it",
                 )
         if model_names is not None:
-            _check_model(found, path, step, model_names)
+            _check_model(found, path, step, "model", step.model, model_names)
+            if step.challenger is not None:
+                _check_model(found, path, step, "challenger", step.challenger, model_names)
 
 
 def _webs_of(found: Findings, step: StepConfiguration) -> list[str]:
@@ -396,15 +398,20 @@ def _check_setpoint(
 
 
 def _check_model(
-    found: Findings, path: Path, step: StepConfiguration, model_names: ModelNames
+    found: Findings,
+    path: Path,
+    step: StepConfiguration,
+    key: str,
+    model: str,
+    model_names: ModelNames,
 ) -> None:
     try:
-        inputs, outputs = model_names(step.model)
+        inputs, outputs = model_names(model)
     except (LookupError, OSError, ValueError) as error:
         reason = str(error.args[0]) if error.args and len(error.args) == 1 else str(error)
         found.add(
-            (*path, "model"),
-            f"model {step.model!r} cannot be used: {reason}",
+            (*path, key),
+            f"model {model!r} cannot be used: {reason}",
             "name a committed model, or give the path of an .onnx file with its card",
         )
         return
@@ -412,7 +419,7 @@ def _check_model(
         if name not in step.inputs:
             found.add(
                 (*path, "inputs"),
-                f"input {name!r} of model {step.model!r} has no source",
+                f"input {name!r} of model {model!r} has no source",
                 f"add '{name}: TAG' or '{name}: STEP.PARAMETER'",
             )
     for section, used, offered in (
@@ -423,6 +430,6 @@ def _check_model(
             if name not in offered:
                 found.add(
                     (*path, section, name),
-                    f"model {step.model!r} has no {section[:-1]} {name!r}",
+                    f"model {model!r} has no {section[:-1]} {name!r}",
                     one_of(name, offered, f"model {section[:-1]}"),
                 )
