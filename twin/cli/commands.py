@@ -29,7 +29,7 @@ from connectors.recording import RecordingError
 from simulators.__main__ import main as simulate_main
 from simulators.scenario import ScenarioError
 from surrogates.training import DEFAULT_SAMPLES, DEFAULT_SEED, train_models
-from twin.app import build_service, configure_logging, open_registry, read_line
+from twin.app import build_service, configure_logging, load_challengers, open_registry, read_line
 from twin.cli.calibrating import calibrate_command
 from twin.cli.demo import DemoOptions, run_demo
 from twin.cli.doctor import Finding, examine
@@ -198,6 +198,7 @@ async def _run(
         folder,
         "auto-accept" if auto_accept else None,
         registry,
+        load_challengers(line, path.parent),
     )
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
