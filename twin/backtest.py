@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from twin.comparison import Comparison
+from twin.configuration.models import LineConfiguration
 from twin.core import CoreEvent
 from twin.genealogy import Milestone
 from twin.intervention import Arrivals
@@ -90,6 +91,25 @@ class RollStart:
     run: int
     position: float
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The material of a backtest, and what every candidate said of it."""
+
+    line: LineConfiguration
+    tracks: Mapping[str, Mapping[str, Track]]
+    """By candidate, the champion first, and by `step.output`."""
+    rolls: Sequence[RollStart]
+
+    def place(self, track: Track) -> tuple[Ints, Floats]:
+        """Of every row the index in `rolls`, -1 where unknown, and the metre from its inner end."""
+        position = (track.segment + 0.5) * self.line.segment
+        roll, metre = np.full(len(track), -1), np.full(len(track), np.nan)
+        for index, start in enumerate(self.rolls):
+            on = (track.run == start.run) & (position >= start.position)
+            roll[on], metre[on] = index, position[on] - start.position
+        return roll, metre
 
 
 class Notes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -42,14 +44,15 @@ LEAST: Final = 0.99
 """Share of the champion's material that a challenger has to predict."""
 RULE: Final = (
     "Compared is the absolute error on the same segments, champion minus challenger, in units of "
-    "the champion's mean absolute error of that structure parameter, averaged over the measured "
-    "structure parameters of the challenged steps: once for the corrected predictions, once for "
-    "the models alone. Its 95 % interval comes from {resamples} resamples of blocks of {block} "
-    "consecutive segments. The challenger wins if one of the two intervals lies above 0, and loses "
-    "if one lies below 0, if that of any structure parameter with specification limits does, or if "
-    "it predicts less than {least:.0%} of what the champion predicts. Better: it wins and does not "
-    "lose. Worse: it loses and does not win. No difference: neither, or both. Too little material: "
-    "less than {segments} segments or {blocks} blocks."
+    "the champion's mean absolute error of that structure parameter, averaged over those structure "
+    "parameters of the challenged steps that were measured on enough material: once for the "
+    "corrected predictions, once for the models alone. Its 95 % interval comes from {resamples} "
+    "resamples of blocks of {block} consecutive segments. The challenger wins if one of the two "
+    "intervals lies above 0. It loses if one lies below 0, if that of any structure parameter with "
+    "specification limits does, or if it predicts less than {least:.0%} of what the champion "
+    "predicts. Better: it wins and does not lose. Worse: it loses and does not win. No difference: "
+    "neither, or both. Too little material: none was measured on at least {segments} segments that "
+    "make {blocks} blocks."
 )
 
 
@@ -108,11 +111,12 @@ class Judge:
     @staticmethod
     def _errors(track: Track) -> tuple[float, float]:
         """Mean absolute error of corrected prediction and model alone, SI; never 0."""
-        errors = [
-            float(np.abs(track.measured - said).mean()) for said in (track.corrected, track.alone)
-        ]
         spread = float(track.measured.std()) or 1.0
-        return errors[0] or spread, errors[1] or spread
+        alone = float(np.abs(track.measured - track.alone).mean()) or spread
+        known = track.where(np.isfinite(track.sigma))
+        if not len(known):
+            return alone, alone
+        return float(np.abs(known.measured - known.corrected).mean()) or spread, alone
 
     def candidate(
         self, label: str, models: Mapping[str, ModelTried], tracks: Mapping[str, Track]
@@ -137,13 +141,14 @@ class Judge:
     ) -> Challenger:
         """The scores of a challenger, and the verdict on it."""
         pairs = self._pairs(tracks)
-        judged = [name for name in self._judged(models) if name in pairs]
-        difference = self._difference({name: pairs[name] for name in judged})
+        followed = [name for name in self._followed(models) if name in pairs]
+        judged = [name for name in followed if self._ample(pairs[name])]
+        difference = self._difference({name: pairs[name] for name in judged or followed})
         differences = {
             name: ParameterDifference(
                 corrected=single.corrected,
                 alone=single.alone,
-                limited=self._limited(name),
+                limited=self._limited(name) and self._ample(pair),
             )
             for name, pair in pairs.items()
             for single in (self._difference({name: pair}),)
@@ -183,7 +188,7 @@ class Judge:
                     pairs[name] = Pair(mine, its, len(self._champion[name]) - len(mine))
         return pairs
 
-    def _judged(self, challenged: Iterable[str]) -> list[str]:
+    def _followed(self, challenged: Iterable[str]) -> list[str]:
         """Measured structure parameters of the challenged steps.
 
         Of a step that is not measured along the web, such as mixing, those of the steps that it
@@ -200,6 +205,11 @@ class Judge:
             ]
             found += own or [name for name in self._scale if name.partition(".")[0] in fed]
         return list(dict.fromkeys(found))
+
+    def _ample(self, pair: Pair) -> bool:
+        """Whether there is enough material for a verdict."""
+        count, rule = len(pair.candidate), self._rule
+        return count >= max(rule.minimum_segments, rule.minimum_blocks * rule.block)
 
     def _limited(self, name: str) -> bool:
         step, _, output = name.partition(".")
@@ -251,7 +261,8 @@ class Judge:
         )
 
     def _overall(self, tracks: Mapping[str, Track]) -> Overall:
-        pairs = self._pairs(tracks)
+        every = self._pairs(tracks)
+        pairs = {name: pair for name, pair in every.items() if self._ample(pair)} or every
         of = [pair.candidate for pair in pairs.values()]
         rows = sum(len(track) for track in of)
         outside = sum(int((~track.in_domain).sum()) for track in of)
@@ -277,9 +288,7 @@ class Judge:
         def means(sums: Floats) -> Floats:
             each = np.stack([figures(part) for part in np.split(sums, len(tables), axis=1)])
             each[:, :, 1] = np.abs(each[:, :, 1])
-            known = np.isfinite(each)
-            total: Floats = np.where(known, each, 0.0).sum(axis=0) / known.sum(axis=0)
-            return total
+            return _mean(each)
 
         run, table = _side_by_side(tables)
         mae, bias, r2, coverage = self._blocks(run).estimates(table, means)
@@ -302,20 +311,34 @@ class Judge:
                     (mine.alone, its.alone, alone),
                 )
             ]
-            tables.append((mine, np.column_stack([np.ones(len(mine)), *better])))
+            known = np.isfinite(mine.sigma) & np.isfinite(its.sigma)
+            tables.append(
+                (
+                    mine,
+                    np.column_stack(
+                        [known, np.where(known, better[0], 0.0), np.ones(len(mine)), better[1]]
+                    ),
+                )
+            )
         if not tables:
             nothing = estimate(math.nan)
             return Difference(corrected=nothing, alone=nothing, segments=0, blocks=0.0)
 
         def means(sums: Floats) -> Floats:
             each = np.stack(np.split(sums, len(tables), axis=1))
-            found: Floats = (each[:, :, 1:] / each[:, :, :1]).mean(axis=0)
-            return found
+            return _mean(each[:, :, 1::2] / each[:, :, ::2])
 
         run, table = _side_by_side(tables)
         blocks = self._blocks(run)
         one, two = blocks.estimates(table, means, self._rule.confidence)
         return Difference(corrected=one, alone=two, segments=len(run), blocks=blocks.count)
+
+
+def _mean(each: Floats) -> Floats:
+    """Mean over the first axis of what is known."""
+    known = np.isfinite(each)
+    found: Floats = np.where(known, each, 0.0).sum(axis=0) / known.sum(axis=0)
+    return found
 
 
 def _side_by_side(tables: Sequence[tuple[Track, Floats]]) -> tuple[Ints, Floats]:
@@ -342,15 +365,16 @@ def verdict(
 
     Args:
         rule: how much material it takes.
-        difference: over the structure parameters that are judged.
+        difference: over the structure parameters that are judged, or could be with more material.
         differences: of every structure parameter.
-        judged: structure parameters of the challenged steps.
+        judged: structure parameters of the challenged steps with enough material.
         missed: share of the champion's material that the challenger did not predict.
     """
-    if difference.segments < rule.minimum_segments or difference.blocks < rule.minimum_blocks:
+    if not judged:
         return "too little material", (
             f"{difference.segments} segments in {difference.blocks:.1f} blocks were predicted by "
-            f"both and measured; it takes {rule.minimum_segments} in {rule.minimum_blocks}",
+            f"both and measured; it takes {rule.minimum_segments} in {rule.minimum_blocks} of one "
+            "structure parameter",
         )
     wins: list[str] = []
     loses: list[str] = []
@@ -362,8 +386,8 @@ def verdict(
         sign = _sign(found)
         if sign and found.value is not None:
             (wins if sign > 0 else loses).append(
-                f"{kind}: error {abs(found.value):.1%} of the champion's "
-                f"{'smaller' if sign > 0 else 'larger'} over {over}"
+                f"{kind}: error {'smaller' if sign > 0 else 'larger'} by {abs(found.value):.1%} of "
+                f"the champion's, over {over}"
             )
     for name, each in differences.items():
         for kind, found in (("corrected prediction", each.corrected), ("model alone", each.alone)):
@@ -401,18 +425,24 @@ def compare_advice(
         for setpoint in step.setpoints.values()
     }
     pause = {
-        web: NANOSECONDS * max(s.advise_every for s in line.steps.values() if s.runs_on == web)
+        web: int(NANOSECONDS * max(s.advise_every for s in line.steps.values() if s.runs_on == web))
         for web in {step.runs_on for step in line.steps.values()}
     }
     free = set(range(len(challenger.proposals)))
-    pairs = sorted(
-        (abs(mine.time - its.time), i, j)
-        for i, mine in enumerate(champion.proposals)
-        for j, its in _near(mine, challenger.proposals, pause[mine.web])
-    )
+    times: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
+    for j, its in enumerate(challenger.proposals):
+        times[its.run, its.web].append((its.time, j))
+    pairs: list[tuple[int, int, int]] = []
+    for i, mine in enumerate(champion.proposals):
+        there = times[mine.run, mine.web]
+        first = bisect_left(there, (mine.time - pause[mine.web], 0))
+        for time, j in there[first:]:
+            if time > mine.time + pause[mine.web]:
+                break
+            pairs.append((abs(time - mine.time), i, j))
     alike = different = 0
     left = set(range(len(champion.proposals)))
-    for _, i, j in pairs:
+    for _, i, j in sorted(pairs):
         if i in left and j in free:
             left.remove(i)
             free.remove(j)
@@ -428,18 +458,6 @@ def compare_advice(
         only_champion=len(left),
         only_candidate=len(free),
         would_differ=1 - alike / every if every else None,
-    )
-
-
-def _near(
-    proposal: Proposal, others: Sequence[Proposal], pause: float
-) -> Iterable[tuple[int, Proposal]]:
-    """Proposals for the same web of the same recording within a pause."""
-    return (
-        (index, other)
-        for index, other in enumerate(others)
-        if (other.run, other.web) == (proposal.run, proposal.web)
-        and abs(other.time - proposal.time) <= pause
     )
 
 

@@ -24,8 +24,8 @@ NOMINAL: Final = 0.9
 """Share of measurements that the stated interval of a prediction should hold."""
 ALLOWANCE: Final = 0.5
 """Sigma that the chart forgives per step: half of the shift that it looks for."""
-DECISION: Final = 5.0
-"""Cumulative sum, in sigma, that is an alarm."""
+DECISION: Final = 8.0
+"""Cumulative sum, in sigma, that is an alarm: residuals are alike, 5 would cry wolf."""
 REFERENCE: Final = 20
 """Groups from which the chart learns what is usual."""
 GROUP: Final = 5
@@ -111,16 +111,19 @@ def estimate(value: float, low: float = math.nan, high: float = math.nan) -> Est
 
 
 def columns(measured: Floats, predicted: Floats, sigma: Floats | None) -> Floats:
-    """What the scores are sums of, per row: one, |r|, r, r², y, y², in interval, with interval.
+    """What the scores are sums of, per row: one, |r|, r, r², y, y², in its interval; (n, 7).
 
-    `measured` is taken from its mean, so that its variance keeps its digits; `sigma` is that of a
-    measurement against the prediction, NaN where unknown.
+    Args:
+        measured: is taken from its mean, so that its variance keeps its digits.
+        predicted: of the same rows.
+        sigma: of a measurement against the prediction; a row without one does not count. None
+            where the predictions state no interval.
     """
     residual = measured - predicted
     about = measured - measured.mean() if len(measured) else measured
-    stated = np.zeros(len(measured), np.bool_) if sigma is None else np.isfinite(sigma)
-    inside = np.zeros(len(measured), np.bool_) if sigma is None else covered(residual, sigma)
-    return np.column_stack(
+    counts = np.ones(len(measured), np.bool_) if sigma is None else np.isfinite(sigma)
+    inside = np.full(len(measured), np.nan) if sigma is None else covered(residual, sigma)
+    table = np.column_stack(
         [
             np.ones(len(measured)),
             np.abs(residual),
@@ -128,10 +131,11 @@ def columns(measured: Floats, predicted: Floats, sigma: Floats | None) -> Floats
             residual**2,
             about,
             about**2,
-            inside & stated,
-            stated,
+            inside,
         ]
     )
+    table[~counts] = 0.0
+    return table
 
 
 def covered(residual: Floats, sigma: Floats, nominal: float = NOMINAL) -> Bools:
@@ -141,11 +145,11 @@ def covered(residual: Floats, sigma: Floats, nominal: float = NOMINAL) -> Bools:
 
 
 def figures(sums: Floats) -> Floats:
-    """Mean absolute error, bias, R² and coverage (m, 4) of sums (m, 8) of `columns`."""
-    count, absolute, residual, squared, about, spread, inside, stated = sums.T
+    """Mean absolute error, bias, R² and coverage (m, 4) of sums (m, 7) of `columns`."""
+    count, absolute, residual, squared, about, spread, inside = sums.T
     variance = spread - about**2 / count
     return np.column_stack(
-        [absolute / count, residual / count, 1.0 - squared / variance, inside / stated]
+        [absolute / count, residual / count, 1.0 - squared / variance, inside / count]
     )
 
 

@@ -63,7 +63,8 @@ class ParameterScores(_Part):
     segments: int
     """Measured, and predicted by the champion and this candidate."""
     corrected: Scores
-    """Of the prediction corrected by what gauges had read before the material left the step."""
+    """Of the prediction corrected by what gauges had read before the material left the step; on
+    material before the first reading there is none."""
     alone: Scores
     """Of the model alone."""
     out_of_domain: float
@@ -74,7 +75,8 @@ class ParameterScores(_Part):
 class Overall(_Part):
     """Means over the structure parameters, errors in shares of the champion's mean absolute error.
 
-    The bias is the mean of its sizes, since those of different parameters have no common sign.
+    Of those with enough material for a verdict; of all where none has. The bias is the mean of its
+    sizes, since those of different parameters have no common sign.
     """
 
     corrected: Scores
@@ -125,7 +127,8 @@ class ParameterDifference(_Part):
     corrected: Estimate
     alone: Estimate
     limited: bool
-    """Whether the structure parameter has specification limits."""
+    """Whether it counts for the verdict by itself: it has specification limits, and enough
+    material."""
 
 
 class Difference(_Part):

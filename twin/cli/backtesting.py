@@ -22,8 +22,7 @@ from rich.text import Text
 from connectors.recording import MANIFEST, Recording, RecordingError, differences, digest
 from surrogates.onnx_model import OnnxSurrogate
 from twin.app import configure_logging, model_path, read_line
-from twin.backtest import Backtest, Track
-from twin.cli.backtest_page import write_page
+from twin.backtest import Backtest, Material
 from twin.cli.terminal import Json, err, out
 from twin.configuration import bundled
 from twin.configuration.models import LineConfiguration
@@ -204,10 +203,7 @@ class Found:
     """A backtest's report, and the material that it rests on."""
 
     report: BacktestReport
-    line: LineConfiguration
-    tracks: dict[str, dict[str, Track]]
-    """By candidate and `step.output`."""
-    backtest: Backtest
+    material: Material
 
 
 def run_backtest(options: Options, progress: Callable[[int, int], None]) -> Found:
@@ -267,7 +263,7 @@ def run_backtest(options: Options, progress: Callable[[int, int], None]) -> Foun
         ),
         persistence=judge.persistence(),
     )
-    return Found(report, line, tracks, backtest)
+    return Found(report, Material(line, tracks, backtest.notes[CHAMPION].rolls))
 
 
 def _follower(line: LineConfiguration, models: Mapping[str, OnnxSurrogate]) -> Follower:
@@ -372,7 +368,10 @@ def backtest(
     if output is not None:
         output.write_text(found.report.text() + "\n", encoding="utf-8")
     if report is not None:
-        write_page(report, found.report, found.line, found.tracks, found.backtest)
+        # what draws takes a second to load, and other commands need none of it
+        from twin.cli.backtest_page import page
+
+        report.write_text(page(found.report, found.material), encoding="utf-8")
     if as_json:
         typer.echo(found.report.text())
     else:
@@ -390,9 +389,14 @@ def _print(report: BacktestReport) -> None:
     table.add_column("structure parameter", no_wrap=True)
     for name in ("error (95 %)", "bias", "R2", "in 90 %", "alone", "out", "drift"):
         table.add_column(name, justify="right", no_wrap=True)
+    step = ""
     for name, first in report.champion.parameters.items():
+        before, (step, _, output) = step, name.partition(".")
+        if step != before:
+            table.add_section()
+            table.add_row(step, style="bold")
         unit = first.unit.replace("dimensionless", "")
-        table.add_row(f"{name.replace('_', ' ')}  {unit}", style="bold")
+        table.add_row(f"{output.replace('_', ' ')}  {unit}", style="bold")
         for each in candidates:
             scores = each.parameters.get(name)
             if scores is not None and (each is report.champion or scores != first):
@@ -405,7 +409,8 @@ def _print(report: BacktestReport) -> None:
                 )
         if name in report.persistence:
             table.add_row("  persistence", *_scores(report.persistence[name]), style="dim")
-    table.add_row("overall, of the champion's error", style="bold")
+    table.add_section()
+    table.add_row("overall, in its errors", style="bold")
     for each in candidates:
         table.add_row(
             f"  {each.label}",
