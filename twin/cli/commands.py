@@ -30,6 +30,7 @@ from simulators.__main__ import main as simulate_main
 from simulators.scenario import ScenarioError
 from surrogates.training import DEFAULT_SAMPLES, DEFAULT_SEED, train_models
 from twin.app import build_service, configure_logging, load_challengers, open_registry, read_line
+from twin.cli.backtesting import backtest
 from twin.cli.calibrating import calibrate_command
 from twin.cli.demo import DemoOptions, run_demo
 from twin.cli.doctor import Finding, examine
@@ -54,7 +55,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (record, replay):
+for command in (record, replay, backtest):
     app.command()(command)
 app.command("import")(import_)
 app.command("calibrate")(calibrate_command)
