@@ -24,9 +24,16 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from connectors.recording import Recording, RecordingError, differences
-from twin.app import build_replay, configure_logging, read_line, recorded_surrogates
+from twin.app import (
+    build_replay,
+    configure_logging,
+    load_surrogates,
+    read_line,
+    recorded_surrogates,
+)
 from twin.chronicle import Chronicle
 from twin.cli.keys import pressed
+from twin.cli.serving import serve
 from twin.cli.terminal import Json, err, finite, out, print_errors, print_samples
 from twin.cli.view import view
 from twin.configuration import bundled
@@ -145,7 +152,11 @@ async def run_replay(options: ReplayOptions, console: Console, live: bool) -> di
     """
     recording, beside = open_recording(options)
     line = recording.line
-    surrogates = recorded_surrogates(recording, line, beside)
+    surrogates = (
+        recorded_surrogates(recording, line, beside)
+        if options.config is None
+        else load_surrogates(line, beside)
+    )
     store: Store | None = None
     writing: asyncio.Task[None] | None = None
     if options.data is not None:
@@ -301,7 +312,10 @@ def _summary(replay: Replay, screen: ReplayScreen, seconds: float) -> dict[str, 
 
 def replay(
     recording: Annotated[Path, typer.Argument(help="Folder of a recording.")],
-    speed: Annotated[str, typer.Option(help="1, 60, … times life, or max.")] = "max",
+    speed: Annotated[
+        str | None,
+        typer.Option(help="1, 60, … times life, or max.", show_default="max; 1 with --serve"),
+    ] = None,
     start: Annotated[
         str | None, typer.Option("--from", help="UTC, or seconds after the start.")
     ] = None,
@@ -321,10 +335,14 @@ def replay(
     data: Annotated[
         Path | None, typer.Option(help="Keep a historian of the replay in this folder.")
     ] = None,
+    served: Annotated[
+        bool, typer.Option("--serve", help="Act as the line, over OPC UA and MQTT, without a twin.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Replay a recording through the twin: what it said live, it says again."""
     configure_logging(sys.stderr)
+    speed = speed or ("1" if served else "max")
     options = ReplayOptions(
         recording,
         math.inf if speed == "max" else _above_nought(speed),
@@ -336,6 +354,9 @@ def replay(
         dict(_pair(each) for each in rename or ()),
         data,
     )
+    if served:
+        serve(_to_serve(options), options.speed, as_json)
+        return
     console = err if as_json else out
     live = console.is_terminal and not as_json and math.isfinite(options.speed)
     summary = asyncio.run(run_replay(options, console, live))
@@ -348,6 +369,18 @@ def replay(
         print_samples(summary)
         hours, took = summary["line_seconds"] / 3600, summary["seconds"]
         out.print(f"{hours:.2f} h of the line in {took:.1f} s; nothing was written to a machine")
+
+
+def _to_serve(options: ReplayOptions) -> Recording:
+    """The recording, where nothing is asked for that a served one cannot do."""
+    if not math.isfinite(options.speed):
+        raise ValueError("--serve runs at the speed of a clock; write --speed 1, or e.g. 60")
+    if options.start or options.end or options.data or not options.with_decisions:
+        raise ValueError(
+            "--serve sends all of a recording and has no twin; leave out --from, --to, --data and "
+            "--without-decisions"
+        )
+    return open_recording(options)[0]
 
 
 def _above_nought(speed: str) -> float:
