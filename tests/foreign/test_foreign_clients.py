@@ -109,15 +109,15 @@ async def test_mqtt_js_reads_a_gauge_and_the_twins_retained_recommendation(
     ports = {name: free_port() for name in ("mixer", "coater", "calender")}
     ports["mqtt"] = mosquitto
     epoch = time.time_ns() + 5_000_000_000
-    words = ["--seed", "1", "--acceleration", "60", "--epoch-ns", str(epoch)]
+    words = ["--seed", "1", "--acceleration", "20", "--epoch-ns", str(epoch)]
     words += [word for name in ports for word in (f"--{name}-port", str(ports[name]))]
     path = bundled("line.yaml")
-    configuration = accelerated(read_line(path), 60, ports)
+    configuration = accelerated(read_line(path), 20, ports)
     async with virtual_line_process(words):
         service = build_service(
             configuration,
             load_surrogates(configuration, path.parent),
-            LineClock(60, epoch),
+            LineClock(20, epoch),
             tmp_path,
         )
         running = asyncio.create_task(service.run())
