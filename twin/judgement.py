@@ -49,7 +49,7 @@ RULE: Final = (
     "corrected predictions, once for the models alone. Its 95 % interval comes from {resamples} "
     "resamples of blocks of {block} consecutive segments. The challenger wins if one of the two "
     "intervals lies above 0. It loses if one lies below 0, if that of any structure parameter with "
-    "specification limits does, or if it predicts less than {least:.0%} of what the champion "
+    "specification limits does, or if it predicts less than {least:.0f} % of what the champion "
     "predicts. Better: it wins and does not lose. Worse: it loses and does not win. No difference: "
     "neither, or both. Too little material: none was measured on at least {segments} segments that "
     "make {blocks} blocks."
@@ -61,7 +61,7 @@ def rule(block: int = BLOCK, resamples: int = RESAMPLES) -> Rule:
     text = RULE.format(
         resamples=resamples,
         block=block,
-        least=LEAST,
+        least=100 * LEAST,
         segments=MINIMUM_SEGMENTS,
         blocks=MINIMUM_BLOCKS,
     )
@@ -386,15 +386,15 @@ def verdict(
         sign = _sign(found)
         if sign and found.value is not None:
             (wins if sign > 0 else loses).append(
-                f"{kind}: error {'smaller' if sign > 0 else 'larger'} by {abs(found.value):.1%} of "
-                f"the champion's, over {over}"
+                f"{kind}: error {'smaller' if sign > 0 else 'larger'} by "
+                f"{100 * abs(found.value):.1f} % of the champion's, over {over}"
             )
     for name, each in differences.items():
         for kind, found in (("corrected prediction", each.corrected), ("model alone", each.alone)):
             if each.limited and _sign(found) < 0:
                 loses.append(f"{name}, which has specification limits: {kind} is worse")
     if missed > 1 - LEAST:
-        loses.append(f"no prediction of {missed:.1%} of the champion's material")
+        loses.append(f"no prediction of {100 * missed:.1f} % of the champion's material")
     reasons = tuple(wins + loses)
     if wins and loses:
         return "no difference", ("it both wins and loses", *reasons)

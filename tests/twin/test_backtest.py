@@ -188,6 +188,7 @@ def test_challengers_are_named() -> None:
 
 
 def test_times_are_words_or_iso() -> None:
+    assert moment("600", EPOCH, "--from") == EPOCH + 600 * S
     assert moment("8 h", EPOCH, "--from") == EPOCH + 8 * 3600 * S
     assert moment("2026-01-01T00:00:01", EPOCH, "--from") == EPOCH + S
     assert moment("2026-01-01T01:00:01+01:00", EPOCH, "--from") == EPOCH + S

@@ -69,15 +69,18 @@ def track(said: Floats, measured: Floats, first: int = 0) -> Track:
     )  # fmt: skip
 
 
-def judged(noise: float, count: int = 400, offset: float = 0.0, lost: int = 0) -> Verdict:
+def judged(
+    noise: float, count: int = 400, offset: float = 0.0, lost: int = 0, step: str = "coating"
+) -> Verdict:
     """The verdict on a model with other noise than the champion, whose noise is 1."""
     draw = np.random.default_rng(5)
     truth = draw.normal(0.18, 0.01, count)
     champion = track(truth + 0.001 * draw.normal(size=count), truth)
     challenger = track(truth + 0.001 * noise * draw.normal(size=count) + offset, truth)
     judge = Judge(LINE, {"coating.mass_loading": champion}, rule(resamples=300))
+    models = {step: COATING["coating"]}
     tracks = {"coating.mass_loading": challenger.where(np.arange(count) >= lost)}
-    return judge.challenger("other", COATING, tracks, NOTHING).verdict
+    return judge.challenger("other", models, tracks, NOTHING).verdict
 
 
 def test_verdicts_on_models_that_are_known() -> None:
@@ -87,6 +90,11 @@ def test_verdicts_on_models_that_are_known() -> None:
     assert judged(1.0, offset=0.01) == "worse"
     assert judged(0.5, count=150) == "too little material"
     assert judged(0.5, lost=100) == "no difference"
+
+
+def test_a_step_that_is_not_measured_is_judged_by_what_it_feeds() -> None:
+    assert judged(0.5, step="mixing") == "better"
+    assert judged(0.5, step="calendering") == "too little material"
 
 
 def test_the_champion_against_itself() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -165,22 +165,23 @@ def load_challenger(
 
 
 def moment(text: str | None, first: int, option: str) -> int | None:
-    """A line time from ISO 8601 (UTC without a zone) or a duration after the start, ns.
+    """A line time from ISO 8601 (UTC without a zone), or from seconds or a duration after `first`.
 
     Raises:
         ValueError: it is neither.
     """
     if text is None:
         return None
+    with suppress(ValueError, OverflowError):
+        return first + int(float(text) * NANOSECONDS)
+    with suppress(ValueError):
+        return first + int(parse(text, "s") * NANOSECONDS)
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        try:
-            return first + int(parse(text, "s") * NANOSECONDS)
-        except ValueError:
-            raise ValueError(
-                f"{option} {text}: write 2026-11-21T10:15:00, or '8 h' after the start"
-            ) from None
+        raise ValueError(
+            f"{option} {text}: write 2026-11-21T10:15:00, or '8 h' after the start"
+        ) from None
     found = found if found.tzinfo else found.replace(tzinfo=UTC)
     return int(np.datetime64(found.astimezone(UTC).replace(tzinfo=None), "ns").astype(np.int64))
 
@@ -339,9 +340,9 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
 def backtest(
     recordings: Annotated[list[Path], typer.Argument(help="Folders of recordings.")],
     model: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(help="A challenger: STEP=FILE; LABEL:STEP=FILE for one of several steps."),
-    ],
+    ] = None,
     line: Annotated[
         Path | None,
         typer.Option("--line", "--config", help="Line configuration instead of the recorded one."),
@@ -362,7 +363,7 @@ def backtest(
 ) -> None:
     """Try models beside those in use on recorded material, and say whether they are better."""
     configure_logging(sys.stderr)
-    options = Options(recordings, model, line, start, end, disturbance, block)
+    options = Options(recordings, model or [], line, start, end, disturbance, block)
     with _bar() as progress:
         found = run_backtest(options, progress)
     if output is not None:
@@ -385,6 +386,7 @@ def _print(report: BacktestReport) -> None:
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1),
+        collapse_padding=True,
     )
     table.add_column("structure parameter", no_wrap=True)
     for name in ("error (95 %)", "bias", "R2", "in 90 %", "alone", "out", "drift"):
@@ -457,7 +459,7 @@ def _print_verdict(challenger: Challenger) -> None:
     advice = challenger.advice
     if advice.would_differ is not None:
         out.print(
-            f"  advice would differ in {advice.would_differ:.0%}: {advice.alike} alike, "
+            f"  advice would differ in {_share(advice.would_differ)}: {advice.alike} alike, "
             f"{advice.different} different, {advice.only_champion} only by the champion, "
             f"{advice.only_candidate} only by the challenger",
             highlight=False,
