@@ -33,9 +33,10 @@ FEWEST_ROWS: Final = 60
 MARGIN: Final = 0.02
 """Share of the error by which a model must be better to be worth a change."""
 FOLLOWED: Final = 0.5
-"""Correlation of what the champion says with the measurements below which rows are mixed up."""
-TOLD: Final = 0.2
-"""Share of the variance of the measurements below which what the champion says counts as steady."""
+"""Share of the expected correlation of what the champion says with the measurements below which
+rows are mixed up."""
+CLEAR: Final = 4.0
+"""Expected correlation, in its standard errors, below which nothing can be said of that."""
 HUBER: Final = 1.345
 """Residuals beyond this many sigma count less (95 % efficiency on normal noise)."""
 MEMBERS: Final = 3
@@ -282,16 +283,31 @@ def _judge(rows: Rows, column: int, output: str, split: Folds, fit: Fit, champio
 
 
 def _astray(said: Floats, measured: Floats) -> float | None:
-    """The correlation of both where it is too low for rows of the same material, else None."""
+    """The correlation of both where it is far too low for rows of the same material, else None.
+
+    Were what was said right, and the rest noise, it would be the ratio of their spreads.
+    """
     known = np.isfinite(said) & np.isfinite(measured)
     said, measured = said[known], measured[known]
-    if len(said) < FEWEST_ROWS or not np.var(said) > TOLD * np.var(measured):
+    if len(said) < FEWEST_ROWS or not np.ptp(said) > 0.0:
         return None
-    if not np.var(measured) > 0.0:
+    if not np.ptp(measured) > 0.0:
         return 0.0
+    expected = min(1.0, float(said.std() / measured.std()))
+    if expected * np.sqrt(_counting(measured - said)) < CLEAR:
+        return None
     correlation = float(np.corrcoef(said, measured)[0, 1])
-    return correlation if correlation < FOLLOWED else None
+    return correlation if correlation < FOLLOWED * expected else None
 
+
+def _counting(left: Floats) -> float:
+    """How many rows count as independent: neighbours share their error."""
+    left = left - left.mean()
+    noise = float(np.mean(left**2))
+    if not noise > 0.0:
+        return float(len(left))
+    alike = float(np.clip(np.mean(left[1:] * left[:-1]) / noise, 0.0, 0.99))
+    return len(left) * (1.0 - alike) / (1.0 + alike)
 
 def _fit(
     method: Method,
@@ -371,10 +387,7 @@ def _affine(rows: Rows, column: int, relative: bool) -> Affine:
     noise = float(left.std())
     if spread <= noise:
         return one
-    # neighbours share their error: fewer rows count than there are
-    alike = float(np.clip(np.mean(left[1:] * left[:-1]) / max(noise**2, 1e-300), 0.0, 0.99))
-    counting = len(said) * (1.0 - alike) / (1.0 + alike)
-    doubt = noise / (spread * np.sqrt(counting))
+    doubt = noise / (spread * np.sqrt(_counting(left)))
     if abs(slope - one.gain) <= 2.0 * doubt:
         return one
     return Affine(level - slope * centre, slope)

@@ -98,6 +98,20 @@ def test_models_and_audit_are_kept_newest_first(ledger: Ledger) -> None:
     assert ledger.audited()[0]["details"] == {"id": "coater-1"}
 
 
+def test_changes_of_models_are_kept_in_order_while_others_write(url: str) -> None:
+    with Ledger(url) as service, Ledger(url) as person:
+        service.use_model(1, "coating", "coating", "a")
+        person.promote_model(9, "coating", "models/b.onnx", "b", "bb", "a", "anna", "report")
+        service.use_model(2, "coating", "models/b.onnx", "b")
+        to = {"file": "", "version": "a", "sha256": ""}
+        # the clock of another computer is behind: what was decided later still comes later
+        person.roll_back_model(3, "coating", to, "b", "bert")
+        first, second = service.model_changes()
+    assert (first["kind"], first["version"], first["by"]) == ("promoted", "b", "anna")
+    assert (first["previous"], first["sha256"], first["evidence"]) == ("a", "bb", "report")
+    assert (second["kind"], second["version"], second["previous"]) == ("rolled back", "a", "b")
+
+
 def test_it_may_be_opened_in_one_thread_and_used_in_another(ledger: Ledger) -> None:
     thread = threading.Thread(target=lambda: ledger.splice(1, "coater", 2.0))
     thread.start()
