@@ -92,6 +92,21 @@ def test_verdicts_on_models_that_are_known() -> None:
     assert judged(0.5, lost=100) == "no difference"
 
 
+def test_equal_models_are_seldom_told_apart() -> None:
+    """Two models whose errors are alike along the web, and equally large: 95 % is meant."""
+    told = 0
+    for seed in range(60):
+        draw = np.random.default_rng(seed)
+        errors = [np.convolve(draw.normal(size=409), np.ones(10), "valid") for _ in range(2)]
+        truth = draw.normal(0.18, 0.01, 400)
+        champion, other = (
+            {"coating.mass_loading": track(truth + 3e-4 * error, truth)} for error in errors
+        )
+        judge = Judge(LINE, champion, rule(resamples=200))
+        told += judge.challenger("other", COATING, other, NOTHING).verdict != "no difference"
+    assert told <= 9
+
+
 def test_a_step_that_is_not_measured_is_judged_by_what_it_feeds() -> None:
     assert judged(0.5, step="mixing") == "better"
     assert judged(0.5, step="calendering") == "too little material"

@@ -198,19 +198,23 @@ def _along(
         width, alpha = (2.2, 0.6) if track is first else (1.0, 1.0)
         axes.plot(x, y, color=colours[label], label=label, zorder=3, linewidth=width, alpha=alpha)
     low, high = axes.get_ylim()
+    reach = 1.5 * (high - low)
+    beyond: list[str] = []
     for label, track in tracks.items():
         where = _web(track, starts, material.line.segment)
         x, y = _thinned(where, track.alone)
         axes.plot(
             x, y, color=colours[label], linewidth=0.8, linestyle=ALONE, alpha=0.75, zorder=2,
         )  # fmt: skip
+        seen = y[(y >= low - reach) & (y <= high + reach)]
+        if len(seen):
+            low, high = min(low, float(seen.min())), max(high, float(seen.max()))
+        else:
+            beyond.append(f"{label}, model alone: about {float(np.median(y)):.4g}")
     axes.plot([], [], color="#555555", linewidth=0.8, linestyle=ALONE, label="model alone")
-    alone = np.concatenate([track.alone for track in tracks.values()])
-    reach = 1.5 * (high - low)
-    axes.set_ylim(
-        max(low - reach, min(low, float(np.nanmin(alone)))),
-        min(high + reach, max(high, float(np.nanmax(alone)))),
-    )
+    axes.set_ylim(low, high)
+    if beyond:
+        axes.set_title("beyond the drawing: " + "; ".join(beyond), color="#444444")
     for start in list(starts.values())[1:]:
         axes.axvline(start * material.line.segment, color="#cccccc", linewidth=0.8)
     axes.set_xlabel("position on the coated web, m")
