@@ -29,6 +29,13 @@ ROOT = HERE.parent.parent
 GAUGE = "virtual-line/gauges/wet_thickness"
 ADVICE = "linetwin/recommendations/coater"
 
+THIN = """
+name: thin
+metres: 60
+actions:
+  - {at: {metre: 2}, do: slurry_batch, solids: 0.63, reported_solids: 0.66}
+"""
+
 pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 
 
@@ -109,15 +116,18 @@ async def test_mqtt_js_reads_a_gauge_and_the_twins_retained_recommendation(
     ports = {name: free_port() for name in ("mixer", "coater", "calender")}
     ports["mqtt"] = mosquitto
     epoch = time.time_ns() + 5_000_000_000
-    words = ["--seed", "1", "--acceleration", "20", "--epoch-ns", str(epoch)]
+    scenario = tmp_path / "thin.yaml"
+    scenario.write_text(THIN)
+    words = ["--scenario", str(scenario)]
+    words += ["--seed", "1", "--acceleration", "30", "--epoch-ns", str(epoch)]
     words += [word for name in ports for word in (f"--{name}-port", str(ports[name]))]
     path = bundled("line.yaml")
-    configuration = accelerated(read_line(path), 20, ports)
+    configuration = accelerated(read_line(path), 30, ports)
     async with virtual_line_process(words):
         service = build_service(
             configuration,
             load_surrogates(configuration, path.parent),
-            LineClock(20, epoch),
+            LineClock(30, epoch),
             tmp_path,
         )
         running = asyncio.create_task(service.run())
