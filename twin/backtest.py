@@ -6,6 +6,7 @@ all advise alike. Nothing here waits, reads or writes.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -16,11 +17,15 @@ from twin.comparison import Comparison
 from twin.configuration.models import LineConfiguration
 from twin.core import CoreEvent
 from twin.genealogy import Milestone
+from twin.ingest import NANOSECONDS
 from twin.intervention import Arrivals
 from twin.prediction import Prediction
 from twin.recommendation import Recommendation
 from twin.replay import Follower
 from twin.samples import Bools, Floats, Ints
+from twin.tags import TagTable
+from twin.units import to_si
+from twin.verdict import Advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,3 +222,66 @@ class Backtest:
         """Let all candidates follow what arrived; `since` (ns) as for `Notes`."""
         for label, notes in self.notes.items():
             notes.take(self._followers[label].feed(arrivals), since)
+
+
+def compare_advice(
+    champion: Notes, challenger: Notes, line: LineConfiguration, tags: TagTable
+) -> Advice:
+    """Proposals of both, each matched with the nearest one in time on the same web, within a pause.
+
+    A setpoint that a proposal leaves alone stays what it was.
+    """
+    deadband = {
+        tags.index(setpoint.tag): setpoint.deadband * to_si(tags[tags.index(setpoint.tag)].unit)[0]
+        for step in line.steps.values()
+        for setpoint in step.setpoints.values()
+    }
+    pause = {
+        web: int(NANOSECONDS * max(s.advise_every for s in line.steps.values() if s.runs_on == web))
+        for web in {step.runs_on for step in line.steps.values()}
+    }
+    free = set(range(len(challenger.proposals)))
+    times: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
+    for j, its in enumerate(challenger.proposals):
+        times[its.run, its.web].append((its.time, j))
+    pairs: list[tuple[int, int, int]] = []
+    for i, mine in enumerate(champion.proposals):
+        there = times[mine.run, mine.web]
+        first = bisect_left(there, (mine.time - pause[mine.web], 0))
+        for time, j in there[first:]:
+            if time > mine.time + pause[mine.web]:
+                break
+            pairs.append((abs(time - mine.time), i, j))
+    alike = different = 0
+    left = set(range(len(champion.proposals)))
+    for _, i, j in sorted(pairs):
+        if i in left and j in free:
+            left.remove(i)
+            free.remove(j)
+            if _alike(champion.proposals[i], challenger.proposals[j], deadband):
+                alike += 1
+            else:
+                different += 1
+    every = alike + different + len(left) + len(free)
+    return Advice(
+        proposals=len(challenger.proposals),
+        alike=alike,
+        different=different,
+        only_champion=len(left),
+        only_candidate=len(free),
+        would_differ=1 - alike / every if every else None,
+    )
+
+
+def _alike(one: Proposal, two: Proposal, deadband: Mapping[int, float]) -> bool:
+    return all(
+        abs(_after(one, two, tag) - _after(two, one, tag)) <= deadband.get(tag, 0.0)
+        for tag in {*one.setpoints, *two.setpoints}
+    )
+
+
+def _after(proposal: Proposal, other: Proposal, tag: int) -> float:
+    """The value of a setpoint after a proposal; what it was, where only the other moves it."""
+    if tag in proposal.setpoints:
+        return proposal.setpoints[tag][1]
+    return other.setpoints[tag][0]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.in_process import line_configuration
-from twin.backtest import Notes, Proposal, Track
-from twin.judgement import Judge, compare_advice, rule, verdict
+from twin.backtest import Notes, Proposal, Track, compare_advice
+from twin.judgement import Judge, rule, verdict
 from twin.samples import Floats
 from twin.verdict import Advice, Difference, Estimate, ModelTried, ParameterDifference, Verdict
 

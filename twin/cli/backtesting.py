@@ -22,14 +22,14 @@ from rich.text import Text
 from connectors.recording import MANIFEST, Recording, RecordingError, differences, digest
 from surrogates.onnx_model import OnnxSurrogate
 from twin.app import configure_logging, model_path, read_line
-from twin.backtest import Backtest, Material
+from twin.backtest import Backtest, Material, compare_advice
 from twin.cli.terminal import Json, err, out
 from twin.configuration import bundled
 from twin.configuration.models import LineConfiguration
 from twin.core import Core
 from twin.ingest import NANOSECONDS
 from twin.intervention import Arrivals
-from twin.judgement import BLOCK, Judge, compare_advice, rule
+from twin.judgement import BLOCK, Judge, rule
 from twin.replay import Follower
 from twin.units import parse
 from twin.verdict import (
