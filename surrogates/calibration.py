@@ -15,19 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
 from surrogates.blocks import Folds, folds
-from surrogates.card import Card, Errors, Quantity
+from surrogates.card import Card, Errors, Method, Quantity
 from surrogates.design import DESIGNS, Input, StepDesign, Target, sample
 from surrogates.ensemble import SmoothEnsemble
 from twin.dataset import StepData
 from twin.samples import Bools, Floats, Ints
 from twin.units import to_si
 
-Method = Literal["bias", "residual", "retrain"]
 FEWEST_ROWS: Final = 60
 """Measured segments of an output below which it is not fitted."""
 MARGIN: Final = 0.02
@@ -41,9 +40,9 @@ HUBER: Final = 1.345
 """Residuals beyond this many sigma count less (95 % efficiency on normal noise)."""
 MEMBERS: Final = 3
 PHYSICS_ROWS: Final = 1024
-_RIDGE, _ALPHA = 30.0, 10.0
-"""Penalties for noisy rows, on standardised inputs and residuals of unit variance: neighbours share
-their noise, so that a whole roll counts like a few rows."""
+_PENALTIES: Final = {"residual": (30.0, 10.0), "retrain": (1.0, 1.0)}
+"""On slopes and on weights of networks, for standardised inputs and residuals of unit variance.
+What a champion leaves is mostly noise that neighbours share: a roll counts like a few rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +308,7 @@ def _counting(left: Floats) -> float:
     alike = float(np.clip(np.mean(left[1:] * left[:-1]) / noise, 0.0, 0.99))
     return len(left) * (1.0 - alike) / (1.0 + alike)
 
+
 def _fit(
     method: Method,
     card: Card,
@@ -351,7 +351,7 @@ def _fit(
             features = np.column_stack([features, rows.said[:, column]])
             targets = targets - on.predict(rows.taken, rows.said, column)
         bounds = features.min(axis=0), features.max(axis=0)
-        model = SmoothEnsemble(plain, MEMBERS, seed, _RIDGE, _ALPHA, bounds)
+        model = SmoothEnsemble(plain, MEMBERS, seed, *_PENALTIES[method], bounds)
         return Networks(model.fit(features, targets[:, None]), on)
 
     return on_rows
