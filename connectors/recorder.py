@@ -41,6 +41,8 @@ log = structlog.get_logger()
 MINUTE: Final = 60 * 10**9
 FILE: Final = 60
 """Minutes per file; until they are over, each minute is a file of its own."""
+PIECE: Final = 250_000
+"""Samples per file of data that can be had again."""
 
 
 class RecordingWriter:
@@ -54,6 +56,8 @@ class RecordingWriter:
         line: the line's configuration.
         origin: what is recorded.
         models: file of every step's model, with its version.
+        live: the data come once. Those that can be had again, from a file or a historian, are
+            written in large pieces: slow data of a year would be half a million minutes.
 
     Raises:
         RecordingError: the folder holds something.
@@ -66,11 +70,13 @@ class RecordingWriter:
         line: LineConfiguration,
         origin: str,
         models: Mapping[str, tuple[str, Path]] | None = None,
+        live: bool = True,
     ) -> None:
         if folder.exists() and any(folder.iterdir()):
             raise RecordingError(f"{folder} is not empty; name a new folder for the recording")
         (folder / SAMPLES).mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self._live = live
         self._line = line.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         self._origin = origin
         tags = line.measured_tags()
@@ -135,7 +141,8 @@ class RecordingWriter:
             except OSError as error:
                 refused = error
             assert self._minute is not None
-            end = int(np.searchsorted(arrived, (self._minute + 1) * MINUTE))
+            over = (self._minute + 1) * MINUTE
+            end = int(np.searchsorted(arrived, over)) if self._live else len(batch)
             self._waiting.append(
                 (
                     SampleBatch(
@@ -198,7 +205,10 @@ class RecordingWriter:
         minute, before = now // MINUTE, self._minute
         if before is None or minute > before:
             self._minute = minute
-        if before is not None and minute > before:
+        if not self._live and self.waiting >= PIECE:
+            self.flush()
+            self._join()
+        if self._live and before is not None and minute > before:
             self.flush()
             if minute // FILE > before // FILE:
                 self._join()

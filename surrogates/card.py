@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from twin.units import to_si
 
+Method = Literal["bias", "residual", "retrain"]
+"""How a model was calibrated: see `surrogates.calibration`."""
 METADATA_KEY = "linetwin.card"
 """Where an ONNX file carries its card."""
 

@@ -14,10 +14,6 @@ from surrogates.ensemble import SmoothEnsemble, Trained
 from surrogates.export import export
 from twin.samples import Floats
 
-DEFAULT_SEED = 1
-DEFAULT_SAMPLES = 8192
-"""With which the models that ship were trained."""
-
 _HELD_OUT = 2048
 _HELD_OUT_SEED = 1_000_003
 """Added to the seed, so that held-out samples are of another design than those of training."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtr, ndtri, stdtrit
 
 from twin.samples import Bools, Floats, Ints
 from twin.verdict import Estimate, Scores
@@ -73,9 +73,9 @@ class Blocks:
         if not len(drawn):
             return [estimate(value) for value in values.tolist()]
         wide = math.sqrt(self.count / (self.count - 1)) * float(
-            t.ppf(0.5 * (1 + confidence), self.count - 1)
+            stdtrit(self.count - 1, 0.5 * (1 + confidence))
         )
-        levels = [float(norm.cdf(-wide)), float(norm.cdf(wide))]
+        levels = [float(ndtr(-wide)), float(ndtr(wide))]
         found = []
         for value, each in zip(values.tolist(), drawn.T, strict=True):
             known = each[np.isfinite(each)]
@@ -144,7 +144,7 @@ def columns(measured: Floats, predicted: Floats, sigma: Floats | None) -> Floats
 def covered(residual: Floats, sigma: Floats, nominal: float = NOMINAL) -> Bools:
     """Which measurements lie in the central interval of a normal prediction."""
     with np.errstate(invalid="ignore"):
-        return np.abs(residual) <= float(norm.ppf(0.5 * (1 + nominal))) * sigma
+        return np.abs(residual) <= float(ndtri(0.5 * (1 + nominal))) * sigma
 
 
 def figures(sums: Floats) -> Floats:

@@ -14,12 +14,12 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.importing.bulk import BulkWriter
 from connectors.importing.found import FileRead, Laboratory, Piece, Qualities
 from connectors.importing.mapping import ImportMapping
 from connectors.importing.problems import refuse
 from connectors.importing.reading import read_file, unseen
 from connectors.importing.summary import FileSummary, GapSummary, SignalSummary, Summary
+from connectors.recorder import RecordingWriter
 from twin.configuration.models import LineConfiguration
 from twin.intervention import Arrivals
 from twin.samples import Floats, Ints, OfflineMeasurement, SampleBatch
@@ -81,7 +81,7 @@ class Imported:
         """
         there = folder.exists()
         origin = ", ".join(Path(each.file).name for each in self.summary.files)
-        writer = BulkWriter(folder, self._line, f"imported from {origin}")
+        writer = RecordingWriter(folder, self._line, f"imported from {origin}", live=False)
         try:
             done = 0
             for arrivals in self._arrivals():
@@ -167,11 +167,10 @@ def import_files(
         found.append(read)
     series = _in_order([piece for read in found for piece in read.pieces], list(line.tags))
     laboratory = [each for read in found for each in read.laboratory]
-    names = [
-        name
-        for source in mapping.sources
-        for name in unseen(source, [r for r in found if mapping.source_of(r.file) is source])
-    ]
+    names = []
+    for source in mapping.sources:
+        its = [read for read in found if mapping.source_of(read.file) is source]
+        names += unseen(source, its) if its else [source.files]
     summary = _summary(found, series, laboratory, names, line)
     values = [value for each in laboratory for value in each.values]
     return Imported(line, series, values, summary)

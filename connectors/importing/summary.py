@@ -62,7 +62,7 @@ class Summary(_Part):
     files: tuple[FileSummary, ...]
     signals: tuple[SignalSummary, ...]
     unseen: tuple[str, ...]
-    """Names and series of the mapping that no file has."""
+    """Names and series of the mapping that no file has, and patterns that no file's name has."""
     samples: int
     first: int | None
     """Source time, ns since the epoch (UTC)."""

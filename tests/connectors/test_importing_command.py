@@ -80,7 +80,8 @@ def test_the_documented_sources_are_valid(twin: Callable[..., str]) -> None:
     )
     said = twin("lab1.csv", "--line", str(bundled("line.yaml")), "--dry-run")
     assert "1 laboratory values; nothing was written" in said
-    assert "no file has 'speed'" in said
+    assert "there is no '*.parquet', which the mapping names" in said
+    assert "'speed'" not in said
 
 
 def test_every_key_of_the_mapping_is_documented() -> None:
@@ -115,7 +116,7 @@ def test_what_cannot_be_finished_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("connectors.importing.bulk.BulkWriter.close", full)
+    monkeypatch.setattr("connectors.recorder.RecordingWriter.close", full)
     with pytest.raises(AssertionError, match="No space left"):
         twin("coater.csv", "--line", str(bundled("line.yaml")), "--output", "recording")
     assert not Path("recording").exists()

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surrogates.blocks import FOLDS, GAP, folds
-from surrogates.calibration import Affine, Method, calibrate
-from surrogates.card import Card, Quantity, Source
+from surrogates.calibration import Affine, calibrate
+from surrogates.card import Card, Method, Quantity, Source
 from surrogates.composition import export_calibrated, predict
 from surrogates.onnx_model import OnnxSurrogate
 from tests.in_process import ROOT

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from connectors.recording import Recording
-from surrogates.calibration import Method, calibrate
+from surrogates.calibration import calibrate
+from surrogates.card import Method
 from surrogates.composition import export_calibrated
 from surrogates.onnx_model import OnnxSurrogate
 from tests.in_process import ROOT

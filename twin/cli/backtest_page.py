@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from twin.backtest import Material, Track
 from twin.ingest import NANOSECONDS
@@ -287,7 +287,7 @@ def _reliability(axes: Axes, tracks: Mapping[str, Track], colours: Mapping[str, 
         if not known.any():
             continue
         ratio = np.abs(_residual(track)) / track.sigma[known]
-        inside = [100 * float((ratio <= norm.ppf(0.5 * (1 + level))).mean()) for level in LEVELS]
+        inside = [100 * float((ratio <= ndtri(0.5 * (1 + level))).mean()) for level in LEVELS]
         axes.plot(100 * LEVELS, inside, color=colours[label], linewidth=1.3)
     axes.axvline(90, color="#cccccc", linewidth=0.8)
     axes.set(xlim=(0, 100), ylim=(0, 101), xlabel="stated interval, %", ylabel="measured in it, %")

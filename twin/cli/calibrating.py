@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
 from rich.table import Table
 
 from connectors.recording import MANIFEST, Recording, RecordingError, differences, digest
-from surrogates.calibration import Calibration, Judged, Method, calibrate
-from surrogates.card import Card, Quantity, Source
-from surrogates.composition import export_calibrated
+from surrogates.card import Card, Method, Quantity, Source
 from surrogates.onnx_model import OnnxSurrogate
 from twin.app import model_path
 from twin.cli.terminal import Json, err, finite, out
@@ -24,6 +22,9 @@ from twin.configuration.models import LineConfiguration
 from twin.dataset import NoModel, StepData, collect
 from twin.ports import Surrogate
 from twin.units import si_unit, to_si
+
+if TYPE_CHECKING:
+    from surrogates.calibration import Calibration, Judged
 
 
 def calibrate_command(
@@ -40,6 +41,8 @@ def calibrate_command(
     as_json: Json = False,
 ) -> None:
     """Fit a step's model to recorded material; exported where it is better on rolls held out."""
+    from surrogates.composition import export_calibrated  # scikit-learn takes a second to load
+
     opened = open_for(step, recordings, line)
     folder = (line or bundled("line.yaml")).parent
     champion = champion_file(step, opened, folder)
@@ -140,6 +143,8 @@ def fit(
     seed: int,
 ) -> Calibration:
     """Fit and judge; see `surrogates.calibration.calibrate`."""
+    from surrogates.calibration import calibrate  # scikit-learn takes a second to load
+
     card = wanted_card(step, line) if champion is None else OnnxSurrogate.load(champion).card
     outputs = line.steps[step].outputs.items()
     relative = [name for name, output in outputs if output.correction == "relative"]

@@ -28,7 +28,7 @@ from connectors.opcua_browse import tag_configuration
 from connectors.recording import RecordingError
 from simulators.__main__ import main as simulate_main
 from simulators.scenario import ScenarioError
-from surrogates.training import DEFAULT_SAMPLES, DEFAULT_SEED, train_models
+from surrogates import DEFAULT_SAMPLES, DEFAULT_SEED
 from twin.app import build_service, configure_logging, load_challengers, open_registry, read_line
 from twin.cli.backtesting import backtest
 from twin.cli.calibrating import calibrate_command
@@ -246,6 +246,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train surrogates on designed samples of the physics and export them as ONNX with cards."""
+    from surrogates.training import train_models  # scikit-learn takes a second to load
+
     names = steps or ["mixing", "coating", "drying", "calendering"]
     output.mkdir(parents=True, exist_ok=True)
     with Progress(

@@ -128,7 +128,7 @@ def print_summary(summary: Summary, output: Path | None, console: Console) -> No
         console.print(_table(summary.signals))
     _print_times(summary, console)
     for name in summary.unseen:
-        _say(console, f"no file has {name!r}, which the mapping names")
+        _say(console, f"there is no {name!r}, which the mapping names")
     duplicates = sum(each.duplicates for each in summary.signals)
     if duplicates:
         _say(console, f"{duplicates:,} values came twice for the same tag and time: kept the last")

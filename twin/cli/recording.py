@@ -115,7 +115,7 @@ def _record_stored(
     bar = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with (
         DuckDBHistorian(historian, tags) as store,
-        RecordingWriter(folder, line, f"historian {historian}") as writer,
+        RecordingWriter(folder, line, f"historian {historian}", live=False) as writer,
         Progress(*bar, console=console) as progress,
     ):
         held = store.span()
