@@ -94,7 +94,7 @@ class Messages:
 
     def _sample(self, tag: int, time: int, value: float, quality: int) -> Fields:
         address = self._addresses[tag]
-        missing = math.isnan(value)
+        missing = math.isnan(value) or quality >> 30 >= Quality.BAD
         fields: Fields = {**address.where, address.time: stamp(time, address.time_unit)}
         fields[address.value] = None if missing else self._own(tag, value)
         if address.unit is not None:

@@ -19,7 +19,7 @@ from twin.configuration.models import OpcUaConnector
 from twin.intervention import Arrivals
 from twin.samples import OfflineMeasurement, SampleBatch
 
-LEAD: Final = 5.0
+LEAD: Final = 10.0
 """Wall seconds for which clients can connect before the recording begins."""
 FAREWELL: Final = 2.0
 """Wall seconds after the last sample in which clients can take it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import signal
 import time
@@ -67,8 +66,6 @@ async def _serve(recording: Recording, speed: float, as_json: bool) -> dict[str,
     console = err if as_json else out
     began = time.monotonic()
     async with ServedLine(recording, speed) as line:
-        # the address spaces last to the end: to look through them when leaving takes a second
-        gc.freeze()
         if as_json:
             typer.echo(json.dumps(_ready(line)))
         else:
