@@ -25,7 +25,10 @@ from twin.samples import SampleBatch
 
 __all__ = ["broker"]
 
-COMMANDS = ("demo", "run", "simulate", "train", "check", "doctor", "browse", "export")
+COMMANDS = (
+    *("demo", "run", "simulate", "train", "check", "doctor", "browse", "export"),
+    *("record", "import", "replay", "backtest", "calibrate", "promote", "rollback", "models"),
+)
 
 
 def configuration(folder: Path, ports: dict[str, int]) -> Path:
