@@ -151,7 +151,7 @@ class Registry:
             )
         if sha256(used.file) == digest:
             raise ValueError(f"{file} predicts {step} already")
-        evidence = examine(report, step, digest)
+        evidence = examine(report, step, digest, used.file)
         name = f"{MODELS}/{step}-{model.version}-{digest[:8]}.onnx"
         target = self._folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -200,11 +200,11 @@ class Registry:
             raise ValueError(f"there is no step {step} in the configuration; choose from {known}")
 
 
-def examine(report: Path, step: str, digest: str) -> str:
-    """The SHA-256 of a backtest report that calls a model better.
+def examine(report: Path, step: str, digest: str, used: Path) -> str:
+    """The SHA-256 of a backtest report that calls a model better than the one in use.
 
     Raises:
-        ValueError: it is no report, is about another file, or does not call the model better.
+        ValueError: it is no report, is about other files, or does not call the model better.
     """
     if not report.is_file():
         raise ValueError(
@@ -230,6 +230,13 @@ def examine(report: Path, step: str, digest: str) -> str:
         raise ValueError(
             f"{report} judges this model of {step} only together with models of other steps; "
             "backtest it alone"
+        )
+    champion = found.champion.models.get(step)
+    if champion is None or champion.sha256 != sha256(used):
+        with_whom = "none" if champion is None else f"model {champion.version}"
+        raise ValueError(
+            f"{report} compares with {with_whom} of {step}, which is not in use now; backtest on a "
+            f"recording that was made with the model in use, or return to {with_whom} first"
         )
     for each in alone:
         if each.verdict == "better":

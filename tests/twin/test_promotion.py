@@ -61,9 +61,18 @@ def better_model(folder: Path, gain: float = 0.95) -> Path:
     return export_calibrated(found, CHAMPION, (), folder)
 
 
-def report(file: Path, model: Path, verdict: Verdict = "better", step: str = "coating") -> Path:
+def report(
+    file: Path,
+    model: Path,
+    verdict: Verdict = "better",
+    step: str = "coating",
+    champion: Path = CHAMPION,
+) -> Path:
     """A backtest's report on a model, as far as promotion reads it."""
-    tried = ModelTried(version="x", sha256=hashlib.sha256(model.read_bytes()).hexdigest())
+    tried, before = (
+        ModelTried(version="x", sha256=hashlib.sha256(each.read_bytes()).hexdigest())
+        for each in (model, champion)
+    )
     scores = Scores(mae=NONE, bias=NONE, r2=NONE, coverage=None)
     overall = Overall(corrected=scores, alone=scores, out_of_domain=None, drift_alarms=0)
     challenger = Challenger(
@@ -90,7 +99,7 @@ def report(file: Path, model: Path, verdict: Verdict = "better", step: str = "co
         recordings=(),
         disturbance=None,
         rule=Rule(text="", block=1, resamples=1, seed=1, minimum_segments=1, minimum_blocks=1),
-        champion=Candidate(label="champion", models={}, parameters={}, overall=overall),
+        champion=Candidate(label="champion", models={step: before}, parameters={}, overall=overall),
         challengers=(challenger,),
         persistence={},
     )
@@ -107,8 +116,8 @@ def test_promotions_lie_on_each_other_and_are_taken_back_one_by_one(
     registry: Registry, tmp_path: Path
 ) -> None:
     first, second = (better_model(tmp_path, gain) for gain in (0.95, 0.94))
-    for time, model in enumerate((first, second)):
-        evidence = report(tmp_path / "report.json", model)
+    for time, (champion, model) in enumerate(((CHAMPION, first), (first, second))):
+        evidence = report(tmp_path / "report.json", model, champion=champion)
         registry.promote(time, "coating", model, evidence, "anna")
     used = registry.in_use()["coating"]
     assert (used.by, used.since) == ("anna", 1)
@@ -136,6 +145,7 @@ def test_what_must_not_be_promoted_is_refused_with_a_sentence(
         ("coating", model, tmp_path / "nowhere.json", "there is no report"),
         ("coating", model, report(tmp_path / "a", other), "does not judge this model"),
         ("coating", model, report(tmp_path / "b", model, "worse"), "says: worse; for a reason"),
+        ("coating", model, report(tmp_path / "e", model, champion=other), "which is not in use"),
         ("coating", model, report(tmp_path / "c", model, step="drying"), "does not judge this"),
         ("coating", tmp_path / "nowhere.onnx", report(evidence, model), "there is no model"),
         ("coating", CHAMPION, evidence, "predicts coating already"),
