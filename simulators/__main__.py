@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import gc
 import json
 import logging
@@ -53,8 +54,6 @@ async def _run(options: argparse.Namespace) -> int:
         loop.add_signal_handler(number, stop.set)
 
     def ready(endpoints: dict[str, str]) -> None:
-        # the address spaces last to the end: to look through them when leaving takes a second
-        gc.freeze()
         sys.stdout.write(json.dumps({"ready": True, "endpoints": endpoints}) + "\n")
         sys.stdout.flush()
 
@@ -87,4 +86,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # this program ends when the line ends: to look for garbage then takes a second
+    atexit.register(gc.freeze)
     sys.exit(main())

@@ -288,8 +288,23 @@ class Service:
             self.store.put(self._challengers.feed(batch, now))
 
     def record(self, recorder: Recorder | None) -> Recorder | None:
-        """Record from now on, or no longer; gives the recorder that was at work, still open."""
+        """Record from now on, or no longer; gives the recorder that was at work, still open.
+
+        What a server sent once, when it was asked, would be missing from a recording that begins
+        later: the last value of every tag and the modes come first.
+        """
         before, self._recorder = self._recorder, recorder
+        core, now = self.core, self.clock.now()
+        if recorder is not None and core.received:
+            known = np.flatnonzero(core.latest_time)
+            known = known[np.argsort(core.latest_time[known], kind="stable")]
+            last = SampleBatch.of(known, core.latest_time[known], core.latest[known])
+            modes = tuple(
+                ModeSet(now, step, core.trust.wanted(step), "before the recording")
+                for step, config in core.line.steps.items()
+                if core.trust.wanted(step) != config.mode
+            )
+            recorder.append(Arrivals(last, np.full(len(last), now, np.int64), modes))
         return before
 
     @property

@@ -36,6 +36,10 @@ class Trust:
             return "shadow"
         return self._set[step]
 
+    def wanted(self, step: str) -> Mode:
+        """The mode that people set, whatever doubts there are."""
+        return self._set[step]
+
     def reason(self, step: str) -> str:
         """Why a step is kept in shadow; empty if it is not."""
         return "; ".join(self._doubts[step].values()) if self._set[step] != self.mode(step) else ""
