@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from scipy.special import ndtri
 
 from twin.backtest import Material, Track
+from twin.cli.terminal import span
 from twin.ingest import NANOSECONDS
 from twin.samples import Floats, Ints
 from twin.units import to_si
@@ -67,7 +68,7 @@ def page(report: BacktestReport, material: Material) -> str:
         "share": _share,
         "signed": _signed,
         "moment": _moment,
-        "duration": _duration,
+        "duration": span,
         "words": lambda name: name.replace(".", ": ").replace("_", " "),
         "unit": _unit,
     }
@@ -123,12 +124,6 @@ def _moment(time: int | None) -> str:
     if time is None:
         return "–"
     return f"{datetime.fromtimestamp(time / NANOSECONDS, UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
 
 
 def _picture(

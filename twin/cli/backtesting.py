@@ -23,7 +23,7 @@ from connectors.recording import MANIFEST, Recording, RecordingError, difference
 from surrogates.onnx_model import OnnxSurrogate
 from twin.app import configure_logging, model_path, read_line
 from twin.backtest import Backtest, Material, compare_advice
-from twin.cli.terminal import Json, err, out
+from twin.cli.terminal import Json, err, out, span
 from twin.configuration import bundled
 from twin.configuration.models import LineConfiguration
 from twin.core import Core
@@ -469,7 +469,7 @@ def _print_verdict(challenger: Challenger) -> None:
 def _print_alarms(candidate: Candidate) -> None:
     drifts = [parameter.drift for parameter in candidate.parameters.values()]
     delays = [drift.delay for drift in drifts if drift.delay is not None]
-    first = f"first alarm {min(delays):.0f} s after it" if delays else "no alarm after it"
+    first = f"first alarm {span(min(delays))} after it" if delays else "no alarm after it"
     false = sum(drift.false_alarms or 0 for drift in drifts)
     out.print(
         f"disturbance, {candidate.label}: {false} false alarms before it, {first}", highlight=False

@@ -53,3 +53,10 @@ def print_samples(summary: dict[str, Any]) -> None:
         f"samples: {samples['received']:,} received, {samples['stored']:,} stored, "
         f"rejected: {rejected or 'none'}"
     )
+
+
+def span(seconds: float | None) -> str:
+    """A stretch of time in seconds or, from ten minutes on, in minutes."""
+    if seconds is None:
+        return "–"
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
