@@ -1,16 +1,21 @@
-"""Which tests `make test` runs beside which, two at a time."""
+"""Which tests `make test` runs beside which, two at a time; and what each leaves as it was."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 LIVE = (
     "simulators/test_servers.py",
     "system/test_closed_loop.py",
     "system/test_demo.py",
+    "system/test_replay.py",
     "system/test_service.py",
+    "system/test_serving.py",
 )
 """What runs against the clock: beside calculations it keeps time, beside its like it may not."""
 
@@ -31,3 +36,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "live" if file.endswith(LIVE) else file
 
     return ByFile(config, log)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that a test runs logs to a stream that is closed after it."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -22,9 +22,6 @@ from twin.configuration import bundled
 
 __all__ = ["broker"]
 
-# beside calculations it keeps time; beside other live lines it may not
-pytestmark = pytest.mark.xdist_group("live")
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:

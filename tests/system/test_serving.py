@@ -41,9 +41,6 @@ from twin.samples import BAD_NO_COMMUNICATION, OfflineMeasurement, SampleBatch
 
 __all__ = ["broker"]
 
-# beside calculations they keep time; beside each other they may not
-pytestmark = pytest.mark.xdist_group("live")
-
 SPEED = 60.0
 TIMES = 1_767_225_600_123_456_789
 UNCERTAIN = 0x40900000
