@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pyarrow.parquet as pq
 import pytest
+import pytest_asyncio
 from asyncua import Client, ua
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -24,9 +26,11 @@ from simulators.opcua_servers import NAMESPACE, Ports
 from simulators.runner import Outcome, run_line
 from simulators.scenario import parse_scenario
 from simulators.signals import Kind, signals
-from tests.servers import broker, free_port, mosquitto  # noqa: F401
+from tests.servers import Broker, free_port
 
 ACCELERATION = 60.0
+shared = pytest.mark.asyncio(loop_scope="module")
+"""On the loop of the line that the tests of this module share: they take seconds to start."""
 
 
 @dataclass
@@ -40,33 +44,47 @@ class Running:
     truth: Path
 
 
-@pytest.fixture
-async def line(mosquitto: int, tmp_path: Path) -> AsyncIterator[Running]:  # noqa: F811
-    stop, ready = asyncio.Event(), asyncio.Event()
-    endpoints: dict[str, str] = {}
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def line(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """A line for the tests that leave it running."""
+    async with running_line(tmp_path_factory.mktemp("line")) as running:
+        yield running
 
-    def is_ready(found: dict[str, str]) -> None:
-        endpoints.update(found)
-        ready.set()
 
-    epoch = time.time_ns()
-    task = asyncio.create_task(
-        run_line(
-            parse_scenario("name: nominal"),
-            1,
-            acceleration=ACCELERATION,
-            epoch_ns=epoch,
-            ports=Ports(free_port(), free_port(), free_port()),
-            mqtt_port=mosquitto,
-            truth_folder=tmp_path / "truth",
-            stop=stop,
-            ready=is_ready,
+@asynccontextmanager
+async def running_line(folder: Path) -> AsyncIterator[Running]:
+    """A line with servers and a broker of its own."""
+    with ExitStack() as leaving:
+        broker = Broker(folder)
+        leaving.callback(broker.stop)
+        broker.start()
+        stop, ready = asyncio.Event(), asyncio.Event()
+        endpoints: dict[str, str] = {}
+
+        def is_ready(found: dict[str, str]) -> None:
+            endpoints.update(found)
+            ready.set()
+
+        epoch = time.time_ns()
+        task = asyncio.create_task(
+            run_line(
+                parse_scenario("name: nominal"),
+                1,
+                acceleration=ACCELERATION,
+                epoch_ns=epoch,
+                ports=Ports(free_port(), free_port(), free_port()),
+                mqtt_port=broker.port,
+                truth_folder=folder / "truth",
+                stop=stop,
+                ready=is_ready,
+            )
         )
-    )
-    await asyncio.wait_for(ready.wait(), 30)
-    yield Running(endpoints, epoch, stop, task, tmp_path / "truth")
-    stop.set()
-    await asyncio.wait_for(task, 10)
+        try:
+            await asyncio.wait_for(ready.wait(), 30)
+            yield Running(endpoints, epoch, stop, task, folder / "truth")
+        finally:
+            stop.set()
+            await asyncio.wait_for(task, 10)
 
 
 async def node_of(client: Client, name: str) -> Any:
@@ -82,6 +100,7 @@ async def status_of(write: Any) -> str:
     return "Good"
 
 
+@shared
 async def test_variables_carry_unit_range_and_line_time(line: Running) -> None:
     await asyncio.sleep(0.3)
     for machine in ("mixer", "coater", "calender"):
@@ -104,6 +123,7 @@ async def test_variables_carry_unit_range_and_line_time(line: Running) -> None:
                     assert kind.Identifier == ua.ObjectIds.AnalogItemType
 
 
+@shared
 async def test_bad_writes_are_refused_item_by_item(line: Running) -> None:
     async with Client(line.endpoints["coater"]) as client:
         gap = await node_of(client, "Coater.Gap.Setpoint")
@@ -126,6 +146,7 @@ async def test_bad_writes_are_refused_item_by_item(line: Running) -> None:
         assert await gap.read_value() == 230.0
 
 
+@shared
 async def test_a_setpoint_moves_the_plant(line: Running) -> None:
     async with Client(line.endpoints["coater"]) as client:
         speed = await node_of(client, "Coater.LineSpeed.Setpoint")
@@ -139,6 +160,7 @@ async def test_a_setpoint_moves_the_plant(line: Running) -> None:
         assert await pump.read_value() == pytest.approx(before * 2 / 3, rel=1e-6)
 
 
+@shared
 async def test_gauges_speak_json_on_mqtt(line: Running) -> None:
     port = int(line.endpoints["mqtt"].rsplit(":", 1)[1])
     heard: dict[str, list[dict[str, Any]]] = {}
@@ -169,14 +191,15 @@ async def test_gauges_speak_json_on_mqtt(line: Running) -> None:
         assert messages[0]["time"].endswith("Z")
 
 
-async def test_a_stopped_run_leaves_whole_truth_files(line: Running) -> None:
-    await asyncio.sleep(1.0)
-    line.stop.set()
-    outcome = await asyncio.wait_for(line.task, 5)
-    assert not outcome.finished
-    assert outcome.worst_lag_s < 30.0
-    assert pq.read_table(line.truth / "segments.parquet").num_rows > 0
-    assert pq.read_table(line.truth / "readings.parquet").num_rows > 0
+async def test_a_stopped_run_leaves_whole_truth_files(tmp_path: Path) -> None:
+    async with running_line(tmp_path) as line:
+        await asyncio.sleep(1.0)
+        line.stop.set()
+        outcome = await asyncio.wait_for(line.task, 5)
+        assert not outcome.finished
+        assert outcome.worst_lag_s < 30.0
+        assert pq.read_table(line.truth / "segments.parquet").num_rows > 0
+        assert pq.read_table(line.truth / "readings.parquet").num_rows > 0
 
 
 async def test_the_process_says_ready_and_leaves_within_a_second(tmp_path: Path) -> None:
