@@ -30,6 +30,7 @@ from simulators.__main__ import main as simulate_main
 from simulators.scenario import ScenarioError
 from surrogates import DEFAULT_SAMPLES, DEFAULT_SEED
 from twin.app import build_service, configure_logging, load_challengers, open_registry, read_line
+from twin.cli.assessment.command import assess, scenario_file
 from twin.cli.backtesting import backtest
 from twin.cli.calibrating import calibrate_command
 from twin.cli.demo import DemoOptions, run_demo
@@ -55,7 +56,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (record, replay, backtest):
+for command in (record, replay, backtest, assess):
     app.command()(command)
 app.command("import")(import_)
 app.command("calibrate")(calibrate_command)
@@ -95,13 +96,6 @@ def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
     return leaves
 
 
-def _scenario(name: str | None) -> Path:
-    if name is None:
-        return bundled("scenarios/nominal.yaml")
-    path = Path(name)
-    return path if path.suffix else bundled(f"scenarios/{name}.yaml")
-
-
 @app.command()
 def demo(
     metres: Annotated[float, typer.Option(help="Web to coat, dry and calender, m.", min=5)] = 300.0,
@@ -126,7 +120,14 @@ def demo(
 ) -> None:
     """Run the virtual line and the twin that follows it, and say what the advice was worth."""
     options = DemoOptions(
-        metres, _scenario(scenario), seed, acceleration, auto_accept, data, picture, record
+        metres,
+        scenario_file(scenario or "nominal"),
+        seed,
+        acceleration,
+        auto_accept,
+        data,
+        picture,
+        record,
     )
     log = (data / "twin.log") if data else Path(os.devnull)
     log.parent.mkdir(parents=True, exist_ok=True)
