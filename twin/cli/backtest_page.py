@@ -164,7 +164,7 @@ def _picture(
         several = len(report.recordings) > 1
         maps[0].set_ylabel("recording.roll" if several else "roll")
         figure.colorbar(image, ax=maps, pad=0.01, label=unit)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _in_unit(track: Track, scale: float, offset: float) -> Track:
@@ -315,7 +315,7 @@ def _map(axes: Axes, track: Track, material: Material, reach: float) -> Any:
     return image
 
 
-def _svg(figure: Figure) -> Markup:
+def svg(figure: Figure) -> Markup:
     """The figure as an element of the page."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})

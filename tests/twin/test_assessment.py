@@ -1,0 +1,181 @@
+"""Assessment: the same virtual line under the twin and under its alternatives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from simulators.scenario import Scenario, ScenarioError, parse_scenario
+from tests.in_process import ROOT, line_configuration
+from twin.cli.assessment.baselines import Ewma, Pi
+from twin.cli.assessment.command import check_line, controllers, document, read_scenarios
+from twin.cli.assessment.loops import Loop, find_loops
+from twin.cli.assessment.metrics import metrics, violations
+from twin.cli.assessment.page import page
+from twin.cli.assessment.runs import EPOCH, NAMES, Name, Run, Task, run_one, summarise
+from twin.cli.assessment.wire import Move
+from twin.cli.commands import app
+
+CONFIG = ROOT / "config"
+STEP = """
+name: thin slurry early
+metres: 60
+plant:
+  coater: {roll_length_m: 20}
+actions:
+  - {at: {metre: 20}, do: slurry_batch, solids: 0.64, reported_solids: 0.66}
+"""
+OUT = "metres_out_of_specification"
+
+
+def assessed(name: Name, scenario: Scenario | None = None) -> Run:
+    task = Task(scenario or parse_scenario(STEP), 1, name)
+    return run_one(task, line_configuration(), CONFIG, None)
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[Name, Run]:
+    return {name: assessed(name) for name in NAMES}
+
+
+def test_whoever_acts_makes_less_waste_and_the_oracle_least(runs: dict[Name, Run]) -> None:
+    waste = {name: run.figures[OUT] for name, run in runs.items()}
+    assert waste["oracle"] == min(waste.values())
+    for name in ("twin", "ewma", "pi"):
+        assert waste[name] < waste["none"]
+
+
+def test_limits_and_largest_steps_hold_for_all(runs: dict[Name, Run]) -> None:
+    for run in runs.values():
+        assert run.figures["constraint_violations"] == 0
+        assert (run.figures["moves"] > 0) == (run.controller != "none")
+
+
+def test_only_the_twin_states_intervals(runs: dict[Name, Run]) -> None:
+    for name, run in runs.items():
+        assert np.isfinite(run.figures["interval_coverage"]) == (name == "twin")
+    assert 60 < runs["twin"].figures["interval_coverage"] <= 100
+
+
+@pytest.mark.parametrize("name", ["pi", "oracle"])
+def test_the_same_seed_gives_the_same_figures(runs: dict[Name, Run], name: Name) -> None:
+    again = assessed(name)
+    timed = {"milliseconds_per_decision"}
+    assert {k: v for k, v in again.figures.items() if k not in timed} == pytest.approx(
+        {k: v for k, v in runs[name].figures.items() if k not in timed}, rel=0, abs=0, nan_ok=True
+    )
+    for column, values in again.course.items():
+        np.testing.assert_array_equal(values, runs[name].course[column])
+
+
+def test_the_page_shows_every_controller(runs: dict[Name, Run]) -> None:
+    line = line_configuration()
+    made = list(runs.values())
+    shown = page(line, made, summarise(made, [metric.name for metric in metrics(line)]))
+    assert shown.count("<svg") == 1
+    assert "http" not in shown
+    for name in NAMES:
+        assert f"</span>{name}</th>" in shown
+
+
+def test_a_median_has_an_interval_where_there_are_seeds() -> None:
+    def run(seed: int, waste: float) -> Run:
+        return Run("day", seed, "twin", {OUT: waste, "moves": np.nan}, np.empty(0), {})
+
+    one = document(summarise([run(1, 4.0)], [OUT, "moves"]))
+    assert one == {"day": {"twin": {OUT: {"median": 4.0, "low": None, "high": None}}}}
+    several = summarise([run(seed, float(seed)) for seed in range(1, 10)], [OUT])
+    figure = several["day"]["twin"][OUT]
+    assert figure.low is not None
+    assert figure.high is not None
+    assert 1 <= figure.low < figure.median == 5 < figure.high <= 9
+
+
+def loading() -> Loop:
+    return next(loop for loop in find_loops(line_configuration()) if loop.step == "coating")
+
+
+def test_loops_are_as_long_as_the_web_between_machine_and_gauge() -> None:
+    delays = {loop.output: loop.delay for loop in find_loops(line_configuration())}
+    assert delays == pytest.approx({"mass_loading": 10.6, "calendered_thickness": 1.5})
+
+
+def test_ewma_moves_once_per_material_delay() -> None:
+    loop, moves = loading(), []
+    law = Ewma(loop)
+    for length in np.arange(11.0, 100.0, 0.05).tolist():
+        if law.read(1.0, length):
+            assert law.wanted == pytest.approx(-0.3)
+            law.wanted = 0.0
+            law.moved(length)
+            moves.append(length)
+    assert min(np.diff(moves)) > loop.delay
+
+
+def test_pi_settles_a_delayed_process_without_much_overshoot() -> None:
+    loop = loading()
+    law, output, error = Pi(loop), np.zeros(4000), []
+    for index in range(4000):
+        late = index - round(loop.delay / 0.05)
+        error.append(-1.0 + output[late] if late >= 0 else -1.0)
+        law.read(error[-1], index * 0.05)
+        output[index] = law.wanted
+    assert max(error) < 0.1
+    assert abs(error[-1]) < 0.01
+
+
+def test_a_setpoint_beyond_limits_or_step_is_a_violation() -> None:
+    line = line_configuration()
+    pump = loading()
+    high, step = pump.high, pump.max_step
+
+    def move(before: float, after: float, tag: int = pump.setpoint) -> Move:
+        return Move(EPOCH, tag, before, after)
+
+    assert violations(line, [move(high - step, high)]) == 0
+    assert violations(line, [move(high, high + step)]) == 1
+    assert violations(line, [move(high - 2 * step, high)]) == 1
+    assert violations(line, [move(1.0, 1.0, tag=0)]) == 1
+
+
+def test_scenario_and_line_from_elsewhere(tmp_path: Path) -> None:
+    scenario = tmp_path / "theirs.yaml"
+    scenario.write_text(STEP.replace("thin slurry early", "theirs").replace("60", "25"))
+    text = (CONFIG / "line.yaml").read_text().replace("target: 180", "target: 170")
+    text = text.replace("[176.4, 183.6]", "[166.6, 173.4]").replace("max_step: 10", "max_step: 3")
+    line = tmp_path / "line.yaml"
+    line.write_text(text)
+    words = ["assess", str(scenario), "--line", str(line), "--seeds", "2", "--jobs", "1"]
+    report = tmp_path / "report.html"
+    said = CliRunner().invoke(
+        app, [*words, "--against", "oracle", "--json", "--report", str(report)],
+        catch_exceptions=False,
+    )  # fmt: skip
+    found = json.loads(said.stdout)
+    assert list(found) == ["theirs"]
+    assert list(found["theirs"]) == ["twin", "oracle"]
+    for figures in found["theirs"].values():
+        assert figures[OUT].keys() == {"median", "low", "high"}
+        assert figures[OUT]["low"] <= figures[OUT]["median"] <= figures[OUT]["high"]
+        assert figures["constraint_violations"]["median"] == 0
+    assert found["theirs"]["oracle"]["moves"]["median"] >= 2  # its steps are small ones
+    assert "theirs" in report.read_text()
+
+
+def test_what_cannot_be_assessed_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no controller mpc; write some of none, ewma"):
+        controllers("none,mpc")
+    with pytest.raises(FileNotFoundError, match="no-such-day"):
+        read_scenarios(["no-such-day"])
+    with pytest.raises(ScenarioError):
+        read_scenarios([str(tmp_path / "missing.yaml")])
+    with pytest.raises(ValueError, match="two scenarios are named nominal"):
+        read_scenarios(["nominal", "nominal"])
+    line = line_configuration()
+    nothing = line.model_copy(update={"steps": {"mixing": line.steps["mixing"]}})
+    with pytest.raises(ValueError, match="nothing to assess"):
+        check_line(nothing, [parse_scenario(STEP)])
