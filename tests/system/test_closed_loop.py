@@ -18,9 +18,11 @@ from twin.historian import DuckDBHistorian
 TARGET = 180.0
 """g/m^2"""
 SOLIDS = 0.66
-METRES = 86
+CHANGE = 24
+"""Metre of the other batch; bundled it comes at 60, when the twin has known the pump for long."""
+METRES = 50
 SEED = 1
-ACCELERATION = 30
+ACCELERATION = 45
 BETA = 10.6
 """Where the beta gauge stands, m behind the head."""
 WITHIN = 15.0
@@ -28,8 +30,12 @@ WITHIN = 15.0
 
 
 def test_loading_is_back_within_15_m_of_the_first_reading(tmp_path: Path) -> None:
+    late = bundled("scenarios/slurry-solids-step.yaml").read_text(encoding="utf-8")
+    assert "{metre: 60}" in late
+    scenario = tmp_path / "slurry-solids-step.yaml"
+    scenario.write_text(late.replace("{metre: 60}", f"{{metre: {CHANGE}}}"), encoding="utf-8")
     ended = twin(
-        *("demo", "--scenario", "slurry-solids-step", "--metres", METRES, "--seed", SEED),
+        *("demo", "--scenario", scenario, "--metres", METRES, "--seed", SEED),
         *("--acceleration", ACCELERATION, "--auto-accept", "--json", "--data", tmp_path),
         patience=240,
     )
@@ -59,9 +65,7 @@ def test_loading_is_back_within_15_m_of_the_first_reading(tmp_path: Path) -> Non
     assert np.abs(deviation[position >= settled]).max() <= 1
     assert deviation[affected].max() <= 2
 
-    without = run_headless(
-        load_scenario(bundled("scenarios/slurry-solids-step.yaml")), SEED, METRES
-    ).segments
+    without = run_headless(load_scenario(scenario), SEED, METRES).segments
     left = np.asarray(without["mass_loading"], float)[np.asarray(without["position"]) >= settled]
     alone = 100 * (left / TARGET - 1)
     print(f"without the twin {alone.min():+.1f} to {alone.max():+.1f} %")  # noqa: T201
