@@ -34,6 +34,7 @@ from twin.cli.assessment.command import assess, scenario_file
 from twin.cli.backtesting import backtest
 from twin.cli.calibrating import calibrate_command
 from twin.cli.demo import DemoOptions, run_demo
+from twin.cli.designing import design, sensitivity
 from twin.cli.doctor import Finding, examine
 from twin.cli.export import export_samples
 from twin.cli.importing import import_
@@ -60,6 +61,8 @@ for command in (record, replay, backtest, assess):
     app.command()(command)
 app.command("import")(import_)
 app.command("calibrate")(calibrate_command)
+app.command()(design)
+app.command()(sensitivity)
 app.command()(promote)
 app.command()(rollback)
 app.command()(models)
