@@ -169,11 +169,13 @@ class Advisor:
             return None
         best = self._optimise(handles, goals, now, outputs)
         change = best - now
-        moved = np.abs(change) >= [handle.deadband for handle in handles]
+        moved = (np.abs(change) >= [handle.deadband for handle in handles]) & (change != 0.0)
         if not moved.any():
             return None
         best = np.where(moved, best, now)
         before, after = outputs(np.vstack([now, best]))
+        if not np.isfinite([before, after]).all():
+            return None
         effects = tuple(
             Effect(
                 goal.step,
@@ -269,7 +271,11 @@ class Advisor:
             gradient = (said[1:] - said[0]).T / probe * span * scale[:, None]
             matrix = np.vstack([gradient, cost])
             aim = np.concatenate([(target - said[0]) * scale, cost @ ((now - best) / span)])
-            step = lsq_linear(matrix, aim, ((low - best) / span, (high - best) / span + 1e-12))
+            room = (low - best) / span, (high - best) / span + 1e-12
+            asked = np.column_stack([matrix, aim])
+            if not (np.isfinite(asked).all() and (room[0] < room[1]).all()):
+                return now
+            step = lsq_linear(matrix, aim, room)
             better = np.clip(best + step.x * span, low, high)
             settled = np.abs(better - best) <= SETTLED * span
             best = better

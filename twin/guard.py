@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from twin.configuration.models import LineConfiguration, SetpointConfiguration
 from twin.ingest import NANOSECONDS
@@ -48,6 +49,8 @@ class Guard:
         if now - recommendation.time > self._stale:
             age = (now - recommendation.time) / NANOSECONDS
             found.append(f"the material that it rests on was measured {age:.0f} s ago")
+        times = Counter(change.tag for change in recommendation.changes)
+        found += [f"{self._tags[tag].name} would be set twice" for tag in times if times[tag] > 1]
         for change in recommendation.changes:
             found += self._judge(change, latest, now)
         return found
@@ -64,7 +67,7 @@ class Guard:
             found.append(f"{change.step} is in {mode}" + (f": {reason}" if reason else ""))
         scale, offset = to_si(self._tags[change.tag].unit)
         low, high = (limit * scale + offset for limit in setpoint.limits)
-        slack = 1e-9 * (high - low)
+        slack = 1e-9 * (high - low) if math.isfinite(high - low) else 0.0
         if not math.isfinite(change.after):
             return [*found, f"{name} would be set to no number"]
         if not low - slack <= change.after <= high + slack:
@@ -72,9 +75,12 @@ class Guard:
         current = float(latest[change.tag])
         if not math.isfinite(current):
             found.append(f"the present value of {name} is not known")
-        elif abs(change.after - current) > setpoint.max_step * scale * (1 + 1e-6):
+        # NaN compares as false: what cannot be judged is refused
+        elif not abs(change.after - current) <= setpoint.max_step * scale * (1 + 1e-6):
             found.append(f"{name} would move by more than its largest step")
-        elif abs(current - change.before) > max(setpoint.deadband * scale, 1e-6 * abs(current)):
+        elif not abs(current - change.before) <= max(
+            1e-6 * abs(current), setpoint.deadband * scale
+        ):
             found.append(f"{name} was moved by somebody else since")
         last = self._last_write.get(change.tag)
         if last is not None and now - last < self._pause[change.step]:
