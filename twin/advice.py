@@ -182,7 +182,7 @@ class Advisor:
                 goal.output,
                 float(before[index]),
                 float(after[index]),
-                float(self._estimators[f"{goal.step}.{goal.output}"].state(np.array([time]))[1][0]),
+                self._sigma(f"{goal.step}.{goal.output}", time),
                 goal.target,
             )
             for index, goal in enumerate(goals)
@@ -195,6 +195,12 @@ class Advisor:
         return Recommendation(
             f"{web}-{time // 1_000_000}", time, web, changes, effects, self._reason(effects, time)
         )
+
+    def _sigma(self, name: str, time: int) -> float:
+        """Of a measurement against what is expected, as `Prediction.sigma`."""
+        at = np.array([time])
+        sigma = self._estimators[name].state(at)[1] * self._predictor.margins[name].at(at)
+        return float(sigma[0])
 
     def _chain_to(self, wanted: set[str], web: str) -> list[str]:
         """These steps and those before them on a web that they depend on, in order."""

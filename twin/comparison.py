@@ -156,4 +156,8 @@ class Comparator:
         predicted = self._table.value(f"{name}.predicted", read.segments)
         usable = self._usable(name, read.segments, read.time)
         residual = np.where(usable, read.value - predicted, np.nan)
+        score = np.abs(residual) / self._table.value(f"{name}.sigma", read.segments)
+        known = np.isfinite(score)
+        left = self._table.time(f"{name}.sigma", read.segments)
+        self._predictor.margins[name].update(read.time[known], left[known], score[known])
         return Comparison(step, output, read.segments, read.time, predicted, read.value, residual)

@@ -63,7 +63,7 @@ class Core:
             names += [f"{step}.{name}" for name in surrogates[step].inputs]
             for output in (*config.outputs, *surrogates[step].outputs):
                 name = f"{step}.{output}"
-                names += [name, f"{name}.predicted", f"{name}.measured"]
+                names += [name, f"{name}.predicted", f"{name}.sigma", f"{name}.measured"]
         self.table = MaterialTable(list(dict.fromkeys(names)))
         self.trust = Trust({name: step.mode for name, step in line.steps.items()})
         batch_inputs = {
@@ -237,7 +237,8 @@ class Core:
             self.table.open(passage.segments)
             if passage.column.kind == "input":
                 self.table.put(passage.column.name, passage.segments, passage.value, passage.time)
-        events: list[CoreEvent] = []
+        predictions: list[Prediction] = []
+        comparisons: list[Comparison] = []
         doubts: list[tuple[int, str, str, str]] = []
         decisions: list[tuple[int, str]] = []
         for name, step in self.line.steps.items():
@@ -262,14 +263,14 @@ class Core:
                     doubts += self._judge_gauge(name, output, read)
                     decisions += [(time, step.runs_on) for time in read.time.tolist()]
             if said is not None:
-                prediction = self.predictor.correct(said)
-                events.append(prediction)
-                doubts += self._judge_domain(prediction)
-            events += [
+                predictions.append(self.predictor.correct(said))
+                doubts += self._judge_domain(predictions[-1])
+            comparisons += [
                 self._comparator.compare(of, output, learned)
                 for of, output, learned in found
                 if learned is not None
             ]
+        events: list[CoreEvent] = [*map(self.predictor.honest, predictions), *comparisons]
         doubts.sort()
         for time, web in sorted(decisions):
             while doubts and doubts[0][0] <= time:

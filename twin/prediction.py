@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from twin.configuration.models import InputConfiguration, LineConfiguration
+from twin.conformal import Margin
 from twin.estimation import BiasEstimator
 from twin.genealogy import BatchReleased
 from twin.material import MaterialTable
@@ -43,7 +44,8 @@ class Prediction:
     corrected: Floats
     """(n, k) plus the bias known at `time`."""
     sigma: Floats
-    """(n, k) one sigma of a corrected prediction against a measurement; NaN before the first."""
+    """(n, k) of a measurement against `corrected`, such that 1.645 sigma hold nine of ten of those
+    that were made on this line; NaN before the first."""
     in_domain: Bools
 
 
@@ -112,6 +114,8 @@ class Predictor:
             step: [(name, line.source_of(step, name)) for name in surrogates[step].inputs]
             for step in line.steps
         }
+        self.margins = {name: Margin() for name in estimators}
+        """By `step.output`, the factor by which the estimators' sigma are wrong on this line."""
         self._recent: dict[str, deque[Prediction]] = {step: deque() for step in line.steps}
         self._batches: dict[str, dict[int, tuple[int, Floats]]] = {step: {} for step in line.steps}
         self.wrong_inputs = {
@@ -245,9 +249,19 @@ class Predictor:
         corrected, sigma = self.corrected(step, prediction.inputs, prediction.mean, time - 1)
         for index, output in enumerate(self._surrogates[step].outputs):
             self._table.put(f"{step}.{output}.predicted", segments, corrected[:, index], time)
+            self._table.put(f"{step}.{output}.sigma", segments, sigma[:, index], time)
         return replace(
             prediction, inputs=prediction.inputs.copy(), corrected=corrected, sigma=sigma
         )
+
+    def honest(self, prediction: Prediction) -> Prediction:
+        """With the sigma that measurements before call for, once those of the stretch are known."""
+        sigma = prediction.sigma.copy()
+        for index, output in enumerate(self._surrogates[prediction.step].outputs):
+            margin = self.margins.get(f"{prediction.step}.{output}")
+            if margin is not None:
+                sigma[:, index] *= margin.at(prediction.time - 1)
+        return replace(prediction, sigma=sigma)
 
     def corrected(
         self, step: str, inputs: Floats, mean: Floats, time: Ints
