@@ -21,9 +21,11 @@ from tests.in_process import line_configuration, make_core
 from twin.advice import Advisor
 from twin.configuration.models import LineConfiguration, SetpointConfiguration
 from twin.core import Core
+from twin.guard import Guard
 from twin.ports import SurrogateOutput, Write, WriteOutcome
 from twin.recommendation import Change, Recommendation
 from twin.samples import Floats
+from twin.trust import Trust
 from twin.units import to_si
 
 S = 1_000_000_000
@@ -306,6 +308,46 @@ class Made:
             assert self.core.trust.mode(change.step) in ("advisory", "twin")
             pause = self.line.steps[change.step].advise_every * S
             assert self.now - self.written.get(change.tag, -(2**62)) >= pause
+
+
+@pytest.mark.parametrize(
+    ("wrong", "before", "after", "times"),
+    [
+        ({}, 80.0, 81.0, 2),
+        ({}, math.nan, 81.0, 1),
+        ({"max_step": math.nan}, 80.0, 81.0, 1),
+        ({"limits": (-math.inf, 80.5)}, 80.0, 81.0, 1),
+        ({"limits": (math.nan, 300.0)}, 80.0, 81.0, 1),
+        ({"limits": (300.0, 5.0)}, 80.0, 81.0, 1),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(
+    wrong: dict[str, Any], before: float, after: float, times: int
+) -> None:
+    coating = LINE.steps["coating"]
+    setpoint = coating.setpoints["pump_flow"]
+    line = LINE.model_copy(
+        update={
+            "steps": {
+                **LINE.steps,
+                "coating": coating.model_copy(
+                    update={"setpoints": {"pump_flow": setpoint.model_copy(update=wrong)}}
+                ),
+            }
+        }
+    )
+    tags = line.tag_table()
+    tag = tags.index(setpoint.tag)
+    scale = to_si(tags[tag].unit)[0]
+    latest = np.full(len(tags), 80.0 * scale)
+
+    def objections(*changes: Change) -> list[str]:
+        guard = Guard(line, tags, Trust(dict.fromkeys(line.steps, "advisory")))
+        return guard.objections(Recommendation("x", 0, "coater", changes, (), ""), latest, 0)
+
+    assert objections(*[Change("coating", tag, before * scale, after * scale)] * times)
+    if not wrong:
+        assert not objections(Change("coating", tag, 80.0 * scale, 81.0 * scale))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, of what is infinite
