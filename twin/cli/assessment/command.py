@@ -93,8 +93,8 @@ def check_line(line: LineConfiguration, scenarios: Sequence[Scenario]) -> None:
     loops = find_loops(line)
     if not loops:
         raise ValueError(
-            f"nothing to assess on {line.name}: no step has both a setpoint and an output with a "
-            "target that a gauge reads"
+            f"nothing to assess on {line.name}: no step on a web with an encoder has both a "
+            "setpoint and an output with a target that a gauge reads"
         )
     tags = list(line.tags)
     for scenario in scenarios:
@@ -218,4 +218,4 @@ def _print(shown: Sequence[Metric], found: Figures, runs: Sequence[Run]) -> None
                 table.add_row(f"{metric.label}{unit}", *cells)
         out.print(table)
         for sentence in against_each(runs, scenario):
-            out.print(sentence, highlight=False, style="dim")
+            out.print(f"the twin {sentence}", highlight=False, style="dim")

@@ -1,4 +1,4 @@
-"""The oracle: looks into the virtual line, so that nobody can do better with these setpoints.
+"""The oracle: looks into the virtual line, to show about what its setpoints allow.
 
 Only an assessment may do that; no controller of a real line can.
 """
