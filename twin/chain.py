@@ -216,15 +216,17 @@ class Chain:
             surrogate = self.surrogates[step]
             inputs = np.column_stack([self._taken(*each, rows, made) for each in plan])
             said = surrogate.predict(inputs)
+            fits = said.in_domain.copy()
             for index, output in enumerate(surrogate.outputs):
                 name = f"{step}.{output}"
-                value, sigma = self._corrected(name, index, surrogate, inputs, said.mean)
+                value, sigma, there = self._corrected(name, index, surrogate, inputs, said.mean)
+                fits &= there
                 if rng is not None and draws:
                     sigma = np.hypot(sigma, said.std[:, index])
                     value = value + sigma * rng.standard_normal(len(rows))
                 made[:, self.outputs.index(name)] = value
             asked.append(inputs)
-            inside.append(said.in_domain)
+            inside.append(fits)
         inputs, in_domain = np.concatenate(asked, axis=1), np.column_stack(inside)
         if not draws:
             return ChainOutput(made, np.zeros_like(made), inputs, in_domain)
@@ -243,11 +245,13 @@ class Chain:
 
     def _corrected(
         self, name: str, index: int, surrogate: Surrogate, inputs: Floats, mean: Floats
-    ) -> tuple[Floats, Floats]:
+    ) -> tuple[Floats, Floats, Bools]:
+        """An output as measurements correct it, its sigma, and whether the model knows it there."""
         correction = self._corrections.get(name)
         value: Floats = mean[:, index]
+        inside = np.ones(len(value), np.bool_)
         if correction is None:
-            return value, np.zeros(len(value))
+            return value, np.zeros(len(value)), inside
         if correction.kind == "factor":
             value = value * (1.0 + correction.value)
         elif correction.kind == "offset":
@@ -255,8 +259,9 @@ class Chain:
         elif correction.value:
             shifted = inputs.copy()
             shifted[:, correction.column] += correction.value
-            value = surrogate.predict(shifted).mean[:, index]
-        return value, np.full(len(value), correction.sigma)
+            said = surrogate.predict(shifted)
+            value, inside = said.mean[:, index], said.in_domain
+        return value, np.full(len(value), correction.sigma), inside
 
 
 def _find(text: str, names: Sequence[str], kind: str) -> str:
