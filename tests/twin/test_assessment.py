@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 from simulators.scenario import Scenario, ScenarioError, parse_scenario
 from tests.in_process import ROOT, line_configuration
+from twin.app import load_surrogates
 from twin.cli.assessment.baselines import Ewma, Pi
 from twin.cli.assessment.command import check_line, controllers, document, read_scenarios
-from twin.cli.assessment.loops import Loop, find_loops
+from twin.cli.assessment.loops import Gain, Loop, find_loops
 from twin.cli.assessment.metrics import metrics, violations
 from twin.cli.assessment.page import page
 from twin.cli.assessment.runs import EPOCH, NAMES, Name, Run, Task, run_one, summarise
@@ -102,6 +103,24 @@ def loading() -> Loop:
 def test_loops_are_as_long_as_the_web_between_machine_and_gauge() -> None:
     delays = {loop.output: loop.delay for loop in find_loops(line_configuration())}
     assert delays == pytest.approx({"mass_loading": 10.6, "calendered_thickness": 1.5})
+
+
+def test_the_gain_of_a_loop_outlasts_a_coater_that_stands() -> None:
+    line = line_configuration()
+    surrogates = load_surrogates(line, CONFIG)
+    domains = {step: dict(zip(s.inputs, s.domain, strict=True)) for step, s in surrogates.items()}
+    latest = np.full(len(line.tags), np.nan)
+    index = {name: number for number, name in enumerate(line.tags)}
+    for step in line.steps:
+        for name, domain in domains[step].items():
+            tag = line.source_of(step, name).tag
+            if tag is not None:
+                latest[index[tag]] = np.mean(domain)
+    loop = next(loop for loop in find_loops(line) if loop.step == "calendering")
+    runs = Gain(line, surrogates).of(loop, latest)
+    latest[index["coater.line_speed"]] = 0.0
+    assert 0.1 < runs < 2
+    assert 0.1 < Gain(line, surrogates).of(loop, latest) < 2
 
 
 def test_ewma_moves_once_per_material_delay() -> None:

@@ -124,7 +124,10 @@ class Gain:
         return slope if slope else math.nan
 
     def _inputs(self, step: str, latest: Floats) -> Floats:
-        return np.array([self._input(step, name, latest) for name in self._surrogates[step].inputs])
+        """As the machines show them; where one stands still, the nearest that the model knows."""
+        surrogate = self._surrogates[step]
+        told = np.array([self._input(step, name, latest) for name in surrogate.inputs])
+        return np.clip(told, surrogate.domain[:, 0], surrogate.domain[:, 1])
 
     def _input(self, step: str, name: str, latest: Floats) -> float:
         source = self._line.source_of(step, name)
