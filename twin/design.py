@@ -445,7 +445,9 @@ def starting(
         elif each.name in known:
             values[column], origin = known[each.name], "last on the line"
         else:
-            values[column], origin = 0.5 * (each.low + each.high), "middle of the model's domain"
+            low, high = each.limits or (each.low, each.high)
+            low, high = max(low, each.low), min(high, each.high)
+            values[column], origin = 0.5 * (low + high), "middle of the model's domain"
         origins.append(origin)
     return values, origins
 

@@ -135,7 +135,8 @@ def sensitivity(
             low, high = each.limits or (each.low, each.high)
             low, high = max(low, each.low), min(high, each.high)
             if width < 1.0:
-                reach, middle = 0.5 * width * (high - low), float(start[column])
+                reach = 0.5 * width * (high - low)
+                middle = min(max(float(start[column]), low), high)
                 low, high = max(low, middle - reach), min(high, middle + reach)
             free.append(Free(column, low, high))
     with err.status("sampling …"):
