@@ -127,7 +127,8 @@ class Gain:
         """As the machines show them; where one stands still, the nearest that the model knows."""
         surrogate = self._surrogates[step]
         told = np.array([self._input(step, name, latest) for name in surrogate.inputs])
-        return np.clip(told, surrogate.domain[:, 0], surrogate.domain[:, 1])
+        known: Floats = np.clip(told, surrogate.domain[:, 0], surrogate.domain[:, 1])
+        return known
 
     def _input(self, step: str, name: str, latest: Floats) -> float:
         source = self._line.source_of(step, name)
