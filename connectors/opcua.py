@@ -233,7 +233,7 @@ class OpcUaSource:
         configuration: LineConfiguration,
         clock: Clock,
         *,
-        linger: float = 0.05,
+        linger: float = 0.02,
         capacity: int = 500_000,
         write_timeout: float = 2.0,
     ) -> None:
