@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -29,10 +28,10 @@ from connectors.recording import (
     Model,
     RecordingError,
     Signal,
-    digest,
     entry_of,
 )
 from twin.configuration.models import LineConfiguration
+from twin.files import card_path, program, sha256
 from twin.intervention import Arrivals, Intervention
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
 from twin.units import si_unit
@@ -118,10 +117,9 @@ class RecordingWriter:
         target.parent.mkdir(exist_ok=True)
         if not target.exists():
             shutil.copyfile(file, target)
-            card = file.with_name(f"{file.stem}.card.yaml")
-            if card.is_file():
-                shutil.copyfile(card, target.with_name(f"{target.stem}.card.yaml"))
-        self._models.append(Model(step=step, version=its_version, file=name, sha256=digest(target)))
+            if card_path(file).is_file():
+                shutil.copyfile(card_path(file), card_path(target))
+        self._models.append(Model(step=step, version=its_version, file=name, sha256=sha256(target)))
 
     def append(self, arrivals: Arrivals) -> None:
         """Take what arrived; a minute that is over is written, with what the disk refused before.
@@ -143,17 +141,7 @@ class RecordingWriter:
             assert self._minute is not None
             over = (self._minute + 1) * MINUTE
             end = int(np.searchsorted(arrived, over)) if self._live else len(batch)
-            self._waiting.append(
-                (
-                    SampleBatch(
-                        batch.tag[start:end],
-                        batch.time[start:end],
-                        batch.value[start:end],
-                        batch.quality[start:end],
-                    ),
-                    arrived[start:end],
-                )
-            )
+            self._waiting.append((batch.between(start, end), arrived[start:end]))
             self._samples += end - start
             start = end
         for intervention in arrivals.interventions:
@@ -254,7 +242,7 @@ class RecordingWriter:
             name=name,
             rows=sum(table.num_rows for table in tables),
             size=target.stat().st_size,
-            sha256=digest(target),
+            sha256=sha256(target),
         )
 
     def _write_log(self) -> None:
@@ -287,7 +275,7 @@ class RecordingWriter:
         log = self.folder / LOG
         manifest = Manifest(
             origin=self._origin,
-            program=_program(),
+            program=program(),
             complete=complete,
             samples=sum(file.rows for file in self._files),
             first=self._first,
@@ -300,7 +288,7 @@ class RecordingWriter:
                 name=LOG,
                 rows=self._log_lines,
                 size=self._log_size,
-                sha256=digest(log, self._log_size),
+                sha256=sha256(log, self._log_size),
             ),
             gaps=tuple(self._gaps),
         )
@@ -310,13 +298,6 @@ class RecordingWriter:
             stream.flush()
             os.fsync(stream.fileno())
         draft.replace(self.folder / MANIFEST)
-
-
-def _program() -> str:
-    try:
-        return f"linetwin {version('linetwin')}"
-    except PackageNotFoundError:
-        return "linetwin"
 
 
 class Recorder:

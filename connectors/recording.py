@@ -11,7 +11,6 @@ the line does not know has no name.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from twin.configuration.models import LineConfiguration
+from twin.files import sha256
 from twin.intervention import (
     Arrivals,
     Decided,
@@ -177,17 +177,6 @@ def logged_in(entry: dict[str, Any], index: Mapping[str, int]) -> Logged | None:
     return _KINDS[entry["kind"]](**content)
 
 
-def digest(file: Path, size: int | None = None) -> str:
-    """SHA-256 of a file, or of its first `size` bytes."""
-    found = hashlib.sha256()
-    left = file.stat().st_size if size is None else size
-    with file.open("rb") as stream:
-        while left > 0 and (piece := stream.read(min(left, 1 << 20))):
-            found.update(piece)
-            left -= len(piece)
-    return found.hexdigest()
-
-
 def differences(recorded: LineConfiguration, other: LineConfiguration) -> list[str]:
     """Where two configurations differ, as sentences; where stores and connectors are is no matter.
 
@@ -288,12 +277,25 @@ class Recording:
                 raise RecordingError(f"{new} is no tag of the configuration; {old} cannot be it")
         return Recording(self.folder, self.manifest, line, renamed)
 
+    def model_file(self, step: str, version: str) -> Path:
+        """The kept file of a model that predicted a step.
+
+        Raises:
+            KeyError: the recording holds no such model.
+        """
+        files = {(model.step, model.version): model.file for model in self.manifest.models}
+        return self.folder / files[step, version]
+
     @property
-    def unlisted(self) -> list[Path]:
-        """Files of samples that a crash left before the manifest knew of them: not replayed."""
-        known = {file.name for file in self.manifest.files}
-        there = sorted((self.folder / SAMPLES).glob("*.parquet"))
-        return [file for file in there if f"{SAMPLES}/{file.name}" not in known]
+    def first_models(self) -> dict[str, Path]:
+        """The model that each step began with, of those that the recording holds."""
+        models = reversed(self.manifest.models)
+        return {model.step: self.folder / model.file for model in models}
+
+    @property
+    def last_models(self) -> dict[str, Path]:
+        """The model that each step ended with."""
+        return {model.step: self.folder / model.file for model in self.manifest.models}
 
     def log(self) -> list[tuple[int, Logged]]:
         """Laboratory values and interventions, with the number of samples that came before."""
@@ -324,10 +326,10 @@ class Recording:
             start = 0
             while log and log[0][0] < done + len(batch):
                 end = log[0][0] - done
-                yield Arrivals(_rows_of(batch, start, end), arrived[start:end])
+                yield Arrivals(batch.between(start, end), arrived[start:end])
                 yield from _entries(log, done + end)
                 start = end
-            yield Arrivals(_rows_of(batch, start, len(batch)), arrived[start:])
+            yield Arrivals(batch.between(start, len(batch)), arrived[start:])
             done += len(batch)
         while log:
             yield from _entries(log, log[0][0])
@@ -348,17 +350,27 @@ class Recording:
                     yield batch, _numpy(part.column("arrived"))
 
 
+def for_one_line(
+    recordings: Sequence[Recording], line: LineConfiguration | None
+) -> list[Recording]:
+    """The same recordings, all for one line: the recorded one, or another.
+
+    Raises:
+        RecordingError: one was made with another configuration than the first, and none is given.
+    """
+    if line is not None:
+        return [recording.for_line(line) for recording in recordings]
+    for recording in recordings[1:]:
+        if different := differences(recordings[0].line, recording.line):
+            raise RecordingError(
+                f"{recording.folder} was made with another configuration than "
+                f"{recordings[0].folder}: {different[0]}; say with --line which to follow all with"
+            )
+    return list(recordings)
+
+
 def _numpy(times: pa.Array) -> Ints:
     return np.asarray(times.view(pa.int64()))
-
-
-def _rows_of(batch: SampleBatch, start: int, end: int) -> SampleBatch:
-    return SampleBatch(
-        batch.tag[start:end],
-        batch.time[start:end],
-        batch.value[start:end],
-        batch.quality[start:end],
-    )
 
 
 def _entries(log: deque[tuple[int, Logged]], after: int) -> Iterator[Arrivals]:
@@ -375,7 +387,7 @@ def _entries(log: deque[tuple[int, Logged]], after: int) -> Iterator[Arrivals]:
 def _check(file: Path, size: int | None, expected: str) -> None:
     if not file.is_file():
         raise RecordingError(f"{file} is missing; take it from a copy of the recording")
-    found = digest(file, size)
+    found = sha256(file, size)
     if found != expected:
         raise RecordingError(
             f"{file} was changed or damaged: its SHA-256 is {found}, the manifest says "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal, Self
 
 import yaml
@@ -187,8 +186,3 @@ class Card(_Part):
         left_out = {"lineage"} if self.lineage is None else None
         content = self.model_dump(mode="json", exclude=left_out)
         return yaml.safe_dump(content, sort_keys=False, width=100)
-
-
-def card_path(model: Path) -> Path:
-    """Where the card of an ONNX file lies."""
-    return model.with_name(f"{model.stem}.card.yaml")

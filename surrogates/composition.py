@@ -26,10 +26,10 @@ from surrogates.card import (
     Product,
     Quantity,
     Source,
-    card_path,
 )
 from surrogates.export import AGREEMENT, IR_VERSION, OPSET, code_versions, to_graph
 from surrogates.onnx_model import OnnxSurrogate
+from twin.files import card_path
 from twin.samples import Floats
 from twin.units import to_si
 

@@ -12,9 +12,10 @@ import onnx
 import sklearn
 from onnx import TensorProto, helper, numpy_helper
 
-from surrogates.card import METADATA_KEY, Card, Quantity, Training, card_path
+from surrogates.card import METADATA_KEY, Card, Quantity, Training
 from surrogates.ensemble import SmoothEnsemble, Trained
 from surrogates.onnx_model import OnnxSurrogate
+from twin.files import card_path
 from twin.samples import Floats
 
 AGREEMENT = 1e-4

@@ -9,7 +9,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from surrogates.card import METADATA_KEY, Card, Quantity, card_path
+from surrogates.card import METADATA_KEY, Card, Quantity
+from twin.files import card_path
 from twin.ports import SurrogateOutput
 from twin.samples import Bools, Floats
 from twin.units import to_si

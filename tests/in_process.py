@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import yaml
 
 from connectors.recorder import RecordingWriter
@@ -93,7 +92,7 @@ class LineInProcess:
         """The batch arrives now."""
         now = self.line.now_ns
         if self.recorder is not None:
-            self.recorder.append(Arrivals(batch, np.full(len(batch), now, np.int64)))
+            self.recorder.append(Arrivals.at(now, batch))
         self._twin.take(batch, now, self._wire.write)
 
     def intervene(self, intervention: Intervention) -> None:
@@ -103,8 +102,7 @@ class LineInProcess:
     def _told(self, said: CoreEvent | Intervention) -> None:
         if isinstance(said, Intervention):
             if self.recorder is not None:
-                nothing = SampleBatch.of([], [], [])
-                self.recorder.append(Arrivals(nothing, nothing.time, (said,)))
+                self.recorder.append(Arrivals.at(said.time, interventions=(said,)))
             return
         self.events.append(said)
         if isinstance(said, Comparison):

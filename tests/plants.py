@@ -51,7 +51,7 @@ def worn_pump(folder: Path, seed: int, metres: float = 105, shuffled: int | None
     }
     with RecordingWriter(folder, line, "test", models) as recorder:
         for batch, now in pieces:
-            recorder.append(Arrivals(batch, np.full(len(batch), now, np.int64)))
+            recorder.append(Arrivals.at(now, batch))
     return folder
 
 

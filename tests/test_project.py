@@ -15,9 +15,10 @@ import onnx
 import pytest
 import yaml
 
-from surrogates.card import Card, card_path
+from surrogates.card import Card
 from surrogates.onnx_model import OnnxSurrogate
 from twin.configuration.models import MqttAddress, MqttConnector, OpcUaConnector
+from twin.files import card_path
 from twin.recommendation import FOLLOWS, Change, Effect, Recommendation
 from twin.tags import Tag, TagTable
 

@@ -177,9 +177,7 @@ def recorded_surrogates(
     Raises:
         ValueError: a model cannot be used.
     """
-    files: dict[str, Path] = {}
-    for model in recording.manifest.models:
-        files.setdefault(model.step, recording.folder / model.file)
+    files = recording.first_models
     return {
         name: OnnxSurrogate.load(files.get(name) or model_path(step.model, beside))
         for name, step in line.steps.items()
@@ -208,10 +206,9 @@ def build_replay(
     manifest = recording.manifest
     if manifest.first is None or manifest.last is None:
         raise ValueError(f"{recording.folder} holds no sample")
-    files = {(model.step, model.version): model.file for model in manifest.models}
 
     def load(step: str, version: str) -> OnnxSurrogate:
-        return OnnxSurrogate.load(recording.folder / files[step, version])
+        return OnnxSurrogate.load(recording.model_file(step, version))
 
     return Replay(
         lambda: Follower(Core(recording.line, surrogates), load, with_decisions),

@@ -127,6 +127,12 @@ class Core:
                     targets[self.tags.index(source.laboratory)] = (step_name, name, False)
         return targets
 
+    def refused(self) -> Counter[str]:
+        """Samples that must not be used or came too late, by reason."""
+        counted = Counter(self.rejected)
+        counted["late"] += sum(self.tracker.late.values())
+        return counted
+
     def feed(self, batch: SampleBatch, now: int | Ints) -> list[CoreEvent]:
         """Take a batch that arrived at `now`, or each row at its own, and say what follows from it.
 

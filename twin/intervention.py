@@ -6,7 +6,9 @@ taken. A recording keeps them, so that a replay gives what the live run gave.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from twin.configuration.models import Mode
 from twin.ports import WriteOutcome
@@ -75,3 +77,24 @@ class Arrivals:
     """Line time at which each row arrived, ns since the epoch (UTC), never falling."""
     interventions: tuple[Intervention, ...] = ()
     """In order; all after the last row."""
+
+    @staticmethod
+    def at(
+        now: int, batch: SampleBatch | None = None, interventions: tuple[Intervention, ...] = ()
+    ) -> Arrivals:
+        """What came at one moment (ns); laboratory values became known then, if not before."""
+        if batch is None:
+            batch = SampleBatch.of([], [], [])
+        if batch.offline:
+            known = tuple(replace(each, known=each.known or now) for each in batch.offline)
+            batch = replace(batch, offline=known)
+        return Arrivals(batch, np.full(len(batch), now, np.int64), interventions)
+
+    def split(self, count: int) -> tuple[Arrivals, Arrivals]:
+        """The first rows with the laboratory values, and the rest with the interventions."""
+        batch = self.batch
+        head = replace(batch.between(0, count), offline=batch.offline)
+        return (
+            Arrivals(head, self.arrived[:count]),
+            Arrivals(batch.between(count, len(batch)), self.arrived[count:], self.interventions),
+        )

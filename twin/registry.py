@@ -6,7 +6,6 @@ At the bottom is the configured model.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from twin.files import card_path, sha256
 from twin.ledger import Ledger, Row
 from twin.ports import Surrogate
 from twin.verdict import BacktestReport
@@ -155,7 +155,7 @@ class Registry:
         name = f"{MODELS}/{step}-{model.version}-{digest[:8]}.onnx"
         target = self._folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        for source, copy in ((card_of(file), card_of(target)), (file, target)):
+        for source, copy in ((card_path(file), card_path(target)), (file, target)):
             if source.is_file() and source.resolve() != copy.resolve():
                 draft = copy.with_name(f".{copy.name}.draft")
                 shutil.copyfile(source, draft)
@@ -246,13 +246,3 @@ def examine(report: Path, step: str, digest: str, used: Path) -> str:
         f"{report} does not call this model of {step} better, but says: {said.verdict}"
         + "".join(f"; {reason}" for reason in said.reasons)
     )
-
-
-def sha256(file: Path) -> str:
-    """Of a file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def card_of(model: Path) -> Path:
-    """Where the card of an ONNX file lies."""
-    return model.with_name(f"{model.stem}.card.yaml")

@@ -224,7 +224,7 @@ class Replay:
         if len(piece.batch) and not count:
             return None
         if count < len(piece.batch):
-            piece, self._rest = _split(piece, count)
+            piece, self._rest = piece.split(count)
         else:
             self._rest = None
         events = self.follower.feed(piece)
@@ -237,13 +237,3 @@ class Replay:
         if self._rest is None:
             self._rest = next(self._stream, None)
         return self._rest
-
-
-def _split(piece: Arrivals, count: int) -> tuple[Arrivals, Arrivals]:
-    """The first rows of a piece, with its laboratory values, and the rest."""
-    rows = np.arange(len(piece.batch))
-    head = Arrivals(piece.batch.where(rows < count), piece.arrived[:count])
-    tail = SampleBatch.of([], [], [])
-    rest = piece.batch.where(rows >= count)
-    tail = SampleBatch(rest.tag, rest.time, rest.value, rest.quality)
-    return head, Arrivals(tail, piece.arrived[count:], piece.interventions)

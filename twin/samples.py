@@ -75,6 +75,11 @@ class SampleBatch:
             self.tag[mask], self.time[mask], self.value[mask], self.quality[mask], self.offline
         )
 
+    def between(self, start: int, end: int) -> SampleBatch:
+        """The rows from `start` up to `end`, without laboratory values."""
+        rows = slice(start, end)
+        return SampleBatch(self.tag[rows], self.time[rows], self.value[rows], self.quality[rows])
+
     @staticmethod
     def of(
         tag: Iterable[int],

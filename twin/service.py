@@ -146,8 +146,7 @@ class Service:
     @property
     def rejected(self) -> Counter[str]:
         """What was lost or could not be used, each once, by reason."""
-        counted = Counter(self.core.rejected)
-        counted["late"] += sum(self.core.tracker.late.values())
+        counted = self.core.refused()
         for source in self.sources:
             state = source.state
             counted.update(state.refused)
@@ -278,11 +277,10 @@ class Service:
     def feed(self, batch: SampleBatch) -> None:
         """Take a batch as if a connector had delivered it."""
         now = self.clock.now()
-        if batch.offline:
-            known = tuple(replace(each, known=each.known or now) for each in batch.offline)
-            batch = replace(batch, offline=known)
+        arrivals = Arrivals.at(now, batch)
+        batch = arrivals.batch
         if self._recorder is not None:
-            self._recorder.append(Arrivals(batch, np.full(len(batch), now, np.int64)))
+            self._recorder.append(arrivals)
         try:
             events = self.core.feed(batch, now)
         finally:
@@ -309,7 +307,7 @@ class Service:
                 for step, config in core.line.steps.items()
                 if core.trust.wanted(step) != config.mode
             )
-            recorder.append(Arrivals(last, np.full(len(last), now, np.int64), modes))
+            recorder.append(Arrivals.at(now, last, modes))
         return before
 
     @property
@@ -354,8 +352,7 @@ class Service:
 
     def _record(self, intervention: Intervention) -> None:
         if self._recorder is not None:
-            nothing = SampleBatch.of([], [], [])
-            self._recorder.append(Arrivals(nothing, nothing.time, (intervention,)))
+            self._recorder.append(Arrivals.at(intervention.time, interventions=(intervention,)))
 
     def _carry_out(self, events: Sequence[CoreEvent]) -> None:
         self.store.put(*self._chronicle.of(events))

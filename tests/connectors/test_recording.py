@@ -142,7 +142,9 @@ def test_one_row_group_per_minute_in_a_file_per_hour(tmp_path: Path) -> None:
     assert pq.ParquetFile(files[0]).metadata.row_group(0).column(3).compression == "ZSTD"
     assert recording.manifest.complete
     assert recording.manifest.samples == 7800
-    assert not recording.unlisted
+    assert [f"samples/{file.name}" for file in files] == [
+        file.name for file in recording.manifest.files
+    ]
 
 
 def test_one_line_of_pandas_polars_and_duckdb(tmp_path: Path) -> None:

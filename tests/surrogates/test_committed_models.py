@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 import surrogates
-from surrogates.card import METADATA_KEY, Card, card_path
+from surrogates.card import METADATA_KEY, Card
 from surrogates.design import DESIGNS, Samples, sample
 from surrogates.onnx_model import OnnxSurrogate
 from surrogates.training import score
+from twin.files import card_path
 
 MODELS = Path(surrogates.__file__).parent / "models"
 FRESH_SEED = 424242

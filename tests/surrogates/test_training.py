@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from surrogates.card import Card, card_path
+from surrogates.card import Card
 from surrogates.design import DESIGNS, sample
 from surrogates.export import check, export
 from surrogates.onnx_model import OnnxSurrogate
 from surrogates.training import train, train_models
+from twin.files import card_path
 
 
 @pytest.mark.parametrize("step", sorted(DESIGNS))

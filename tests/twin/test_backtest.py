@@ -14,12 +14,12 @@ from onnx import helper, numpy_helper
 from typer.testing import CliRunner
 
 from connectors.recorder import RecordingWriter
-from connectors.recording import MANIFEST, RecordingError, digest
+from connectors.recording import MANIFEST, RecordingError
 from simulators.scenario import parse_scenario
-from surrogates.card import card_path
 from tests.in_process import EPOCH, ROOT, LineInProcess, line_configuration, make_core
 from twin.cli.backtesting import Options, entrants, moment, open_recordings, run_backtest
 from twin.cli.commands import app
+from twin.files import card_path, sha256
 from twin.verdict import BacktestReport
 
 S = 1_000_000_000
@@ -97,10 +97,10 @@ def test_biased_and_same_through_the_command(recorded: Recorded, tmp_path: Path)
     wrong, same = report.challengers
     assert (wrong.label, wrong.verdict) == ("coating biased", "worse")
     assert (same.label, same.verdict) == ("same", "no difference")
-    assert wrong.models["coating"].sha256 == digest(biased)
+    assert wrong.models["coating"].sha256 == sha256(biased)
     assert set(same.models) == {"coating", "drying"}
     assert set(report.champion.models) == {"mixing", "coating", "drying", "calendering"}
-    assert report.recordings[0].manifest_sha256 == digest(recorded.folder / MANIFEST)
+    assert report.recordings[0].manifest_sha256 == sha256(recorded.folder / MANIFEST)
     assert same.parameters == report.champion.parameters
     assert same.advice.would_differ == 0.0
     assert same.advice.alike > 0

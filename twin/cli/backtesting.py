@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -19,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from connectors.recording import MANIFEST, Recording, RecordingError, differences, digest
+from connectors.recording import MANIFEST, Recording, RecordingError, for_one_line
 from surrogates.onnx_model import OnnxSurrogate
 from twin.app import configure_logging, model_path, read_line
 from twin.backtest import Backtest, Material, compare_advice
@@ -27,6 +26,7 @@ from twin.cli.terminal import Json, err, out, span
 from twin.configuration import bundled
 from twin.configuration.models import LineConfiguration
 from twin.core import Core
+from twin.files import program, sha256
 from twin.ingest import NANOSECONDS
 from twin.intervention import Arrivals
 from twin.judgement import BLOCK, Judge, rule
@@ -105,16 +105,7 @@ def open_recordings(folders: Sequence[Path], config: Path | None) -> list[Record
     for recording in recordings:
         if not recording.manifest.samples:
             raise RecordingError(f"{recording.folder} holds no sample")
-    if config is not None:
-        line = read_line(config)
-        return [recording.for_line(line) for recording in recordings]
-    for recording in recordings[1:]:
-        if different := differences(recordings[0].line, recording.line):
-            raise RecordingError(
-                f"{recording.folder} was made with another configuration than "
-                f"{recordings[0].folder}: {different[0]}; say with --line which to follow both with"
-            )
-    return recordings
+    return for_one_line(recordings, None if config is None else read_line(config))
 
 
 def champion_files(recordings: Sequence[Recording], config: Path | None) -> dict[str, Path]:
@@ -127,8 +118,7 @@ def champion_files(recordings: Sequence[Recording], config: Path | None) -> dict
     beside = (config or bundled("line.yaml")).parent
     files = {name: model_path(step.model, beside) for name, step in line.steps.items()}
     for recording in recordings:
-        for model in recording.manifest.models:
-            files[model.step] = recording.folder / model.file
+        files |= recording.last_models
     for step in line.steps:
         if not files[step].is_file():
             raise ValueError(
@@ -246,7 +236,7 @@ def run_backtest(options: Options, progress: Callable[[int, int], None]) -> Foun
     tags = line.tag_table()
     tried = {label: _tried(models) for label, models in own.items()}
     report = BacktestReport(
-        program=_program(),
+        program=program(),
         line=line.name,
         recordings=tuple(_used(recording, since, until) for recording in recordings),
         disturbance=disturbance,
@@ -280,14 +270,13 @@ def _until(stream: Iterator[Arrivals], until: int | None) -> Iterator[Arrivals]:
             continue
         count = int(np.searchsorted(arrivals.arrived, until, "right"))
         if count:
-            rows = np.arange(len(arrivals.batch)) < count
-            yield Arrivals(arrivals.batch.where(rows), arrivals.arrived[:count])
+            yield arrivals.split(count)[0]
         return
 
 
 def _tried(models: Mapping[str, OnnxSurrogate]) -> dict[str, ModelTried]:
     return {
-        step: ModelTried(version=model.version, sha256=digest(model.file))
+        step: ModelTried(version=model.version, sha256=sha256(model.file))
         for step, model in models.items()
     }
 
@@ -297,18 +286,11 @@ def _used(recording: Recording, since: int, until: int | None) -> RecordingTried
     first, last = manifest.first or 0, manifest.last or 0
     return RecordingTried(
         name=recording.folder.resolve().name,
-        manifest_sha256=digest(recording.folder / MANIFEST),
+        manifest_sha256=sha256(recording.folder / MANIFEST),
         samples=manifest.samples,
         since=max(first, since),
         until=last if until is None else min(last, until),
     )
-
-
-def _program() -> str:
-    try:
-        return f"linetwin {version('linetwin')}"
-    except PackageNotFoundError:
-        return "linetwin"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from connectors.recording import MANIFEST, Recording, RecordingError, differences, digest
+from connectors.recording import MANIFEST, Recording, for_one_line
 from surrogates.card import Card, Method, Quantity, Source
 from surrogates.onnx_model import OnnxSurrogate
 from twin.app import model_path
@@ -20,6 +20,7 @@ from twin.cli.view import number
 from twin.configuration import bundled, load
 from twin.configuration.models import LineConfiguration
 from twin.dataset import NoModel, StepData, collect
+from twin.files import sha256
 from twin.ports import Surrogate
 from twin.units import si_unit, to_si
 
@@ -55,7 +56,7 @@ def calibrate_command(
         sources = [
             Source(
                 name=each.folder.name,
-                manifest_sha256=digest(each.folder / MANIFEST),
+                manifest_sha256=sha256(each.folder / MANIFEST),
                 samples=each.manifest.samples,
             )
             for each in opened
@@ -78,16 +79,9 @@ def open_for(step: str, folders: Sequence[Path], config: Path | None) -> list[Re
         RecordingError: one is damaged, or was made with another configuration than the first.
         ValueError: there is no such step on a web.
     """
-    opened = [Recording.open(folder) for folder in folders]
-    if config is not None:
-        wanted = load(config)
-        opened = [each.for_line(wanted) for each in opened]
-    for each in opened[1:]:
-        if config is None and (different := differences(opened[0].line, each.line)):
-            raise RecordingError(
-                f"{each.folder} was made with another configuration than {opened[0].folder}: "
-                f"{different[0]}; say with --line which to follow all with"
-            )
+    opened = for_one_line(
+        [Recording.open(folder) for folder in folders], None if config is None else load(config)
+    )
     line = opened[0].line
     if step not in line.steps:
         raise ValueError(f"there is no step {step}; choose from {', '.join(line.steps)}")
@@ -102,9 +96,8 @@ def open_for(step: str, folders: Sequence[Path], config: Path | None) -> list[Re
 def champion_file(step: str, recordings: Sequence[Recording], beside: Path) -> Path | None:
     """The model that the recordings used last, else that of the line; None where it has none."""
     for recording in reversed(recordings):
-        for model in reversed(recording.manifest.models):
-            if model.step == step:
-                return recording.folder / model.file
+        if step in recording.last_models:
+            return recording.last_models[step]
     file = model_path(recordings[0].line.steps[step].model, beside)
     return file if file.is_file() else None
 
@@ -116,9 +109,7 @@ def step_data(step: str, recording: Recording, champion: Path | None, beside: Pa
         ValueError: the model of another step is nowhere.
     """
     line = recording.line
-    first: dict[str, Path] = {}
-    for model in recording.manifest.models:
-        first.setdefault(model.step, recording.folder / model.file)
+    first = recording.first_models
     surrogates: dict[str, Surrogate] = {}
     for name, config in line.steps.items():
         file = champion if name == step else first.get(name) or model_path(config.model, beside)
@@ -126,10 +117,9 @@ def step_data(step: str, recording: Recording, champion: Path | None, beside: Pa
             surrogates[name] = OnnxSurrogate.load(file)
         else:
             surrogates[name] = NoModel(tuple(config.inputs), tuple(config.outputs))
-    files = {(model.step, model.version): model.file for model in recording.manifest.models}
 
     def changed(name: str, version: str) -> Surrogate:
-        return OnnxSurrogate.load(recording.folder / files[name, version])
+        return OnnxSurrogate.load(recording.model_file(name, version))
 
     return collect(line, surrogates, changed, recording.stream(), step)
 

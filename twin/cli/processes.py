@@ -1,4 +1,4 @@
-"""The demo's helpers as processes of their own: a broker and the virtual line."""
+"""Processes: the broker and the virtual line beside the demo, and how people end ours."""
 
 from __future__ import annotations
 
@@ -6,13 +6,28 @@ import asyncio
 import contextlib
 import json
 import shutil
+import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 from amqtt.broker import Broker
+
+
+@contextlib.contextmanager
+def on_interrupt(action: Callable[[], object]) -> Iterator[None]:
+    """While inside, Ctrl-C and a polite end do this and nothing else."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, action)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 def free_ports(count: int) -> list[int]:

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -52,8 +51,7 @@ async def _record_line(
     async def take(source: Source) -> None:
         nonlocal count
         async for batch in source.batches():
-            now = clock.now()
-            recorder.append(Arrivals(batch, np.full(len(batch), now, np.int64)))
+            recorder.append(Arrivals.at(clock.now(), batch))
             count += len(batch)
 
     progress = Progress(
