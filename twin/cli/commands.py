@@ -49,6 +49,7 @@ from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
 from twin.historian import HistorianError
+from twin.migrating import LedgerError
 from twin.ports import ConfigurationMismatch
 
 app = typer.Typer(
@@ -77,6 +78,7 @@ def main() -> None:
         ConfigurationMismatch,
         DataError,
         HistorianError,
+        LedgerError,
         LineFailedError,
         RecordingError,
         ScenarioError,
