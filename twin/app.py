@@ -16,6 +16,7 @@ from connectors.recorder import Recorder, RecordingWriter
 from connectors.recording import Recording
 from surrogates.onnx_model import OnnxSurrogate
 from twin.challenger import Challengers
+from twin.checkpoint import Checkpoints
 from twin.clock import Clock
 from twin.configuration import load
 from twin.configuration.models import LineConfiguration, MqttConnector
@@ -150,6 +151,7 @@ def build_service(
         auto_accept,
         registry,
         Challengers(line, core.tags, surrogates, challengers) if challengers else None,
+        Checkpoints(folder),
     )
 
 

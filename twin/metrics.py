@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, get_args
 
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -73,8 +73,28 @@ class Metrics:
             buckets=_SHORT,
             registry=registry,
         )
+        self.checkpoint_pause = Histogram(
+            "linetwin_checkpoint_pause_seconds",
+            "How long a checkpoint stopped the event loop.",
+            buckets=_SHORT,
+            registry=registry,
+        )
+        self.checkpoint_failures = Counter(
+            "linetwin_checkpoint_failures", "Checkpoints not written.", registry=registry
+        )
+        self._checkpoint_time = Gauge(
+            "linetwin_checkpoint_timestamp_seconds", "When the last was written.", registry=registry
+        )
+        self._checkpoint_size = Gauge(
+            "linetwin_checkpoint_bytes", "Size of the last.", registry=registry
+        )
         ProcessCollector(registry=registry)
         registry.register(_Counts(service))
+
+    def checkpointed(self, size: int) -> None:
+        """A checkpoint of `size` bytes was written now."""
+        self._checkpoint_time.set_to_current_time()
+        self._checkpoint_size.set(size)
 
 
 class _Counts(Collector):

@@ -17,9 +17,11 @@ import orjson
 import structlog
 
 from twin.challenger import Challengers
+from twin.checkpoint import Checkpoints
 from twin.chronicle import Chronicle
 from twin.clock import Clock
 from twin.configuration.models import Mode
+from twin.continuity import Continuity
 from twin.core import Core, CoreEvent
 from twin.genealogy import BatchReleased, Milestone
 from twin.heartbeat import Heartbeat
@@ -35,10 +37,12 @@ from twin.intervention import (
 )
 from twin.ledger import Ledger
 from twin.metrics import Metrics
-from twin.ports import Sink, Source, Surrogate, Write, WriteOutcome
+from twin.ports import Event, Sink, Source, Surrogate, Write, WriteOutcome
 from twin.recommendation import Change, Recommendation
 from twin.registry import Registry
+from twin.resuming import End, nothing_known, outcomes, stands
 from twin.samples import SampleBatch
+from twin.snapshot import SnapshotError
 from twin.status import LineStatus
 from twin.store import Store
 from twin.trust import ModeChange
@@ -56,6 +60,8 @@ SILENCE = 1.0
 """Seconds without a sample after which the clock, not the line, ends what waits for a decision."""
 MODELS = 2.0
 """Seconds between looks whether another model was promoted."""
+SETTLE = 30.0
+"""Seconds in which machines must say how far an interrupted write got."""
 RETRY = 1.0
 """Seconds between attempts to publish."""
 CLEAN = 3600.0
@@ -101,6 +107,7 @@ class Service:
         auto_accept: accept every recommendation in the name of this person.
         registry: is asked which models people want.
         challengers: models that predict in the shadow of those in use.
+        checkpoints: where it goes on from, and keeps what the next start goes on from.
     """
 
     def __init__(
@@ -116,6 +123,7 @@ class Service:
         auto_accept: str | None = None,
         registry: Registry | None = None,
         challengers: Challengers | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.core = core
         self.sources = sources
@@ -131,6 +139,8 @@ class Service:
         self._auto_accept = auto_accept
         self._registry = registry
         self._challengers = challengers
+        self._resuming = False
+        self._told: frozenset[Event] = frozenset()
         self._tasks: asyncio.TaskGroup | None = None
         self._entries = 0
         self._versions = {step: surrogate.version for step, surrogate in surrogates.items()}
@@ -146,6 +156,11 @@ class Service:
         self._writes: set[asyncio.Task[None]] = set()
         self._outbox: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(1000)
         self.metrics = Metrics(self)
+        self._continuity = (
+            None
+            if checkpoints is None
+            else Continuity(checkpoints, store, ledger, clock, self.metrics)
+        )
         self.heartbeat = Heartbeat(
             self.metrics.loop_lag.observe, lambda: self.store.call(lambda: None)
         )
@@ -198,6 +213,8 @@ class Service:
                 for step, version in self._versions.items():
                     model = self.core.line.steps[step].model
                     self._note(self._ledger.use_model, self.clock.now(), step, model, version)
+                if self._continuity is not None:
+                    await self._resume(self._continuity)
                 workers = [
                     tasks.create_task(self._watch(), name="silence"),
                     tasks.create_task(self._clean(), name="retention"),
@@ -227,12 +244,109 @@ class Service:
                         await self._outbox.join()
                 for worker in workers:
                     worker.cancel()
+            await self.checkpoint()
         finally:
             self._tasks = None
             store.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await store
             await self.store.call(self._ledger.close)
+
+    async def checkpoint(self) -> None:
+        """Keep what must be remembered, so that the next start goes on from here."""
+        if self._continuity is not None:
+            await self._continuity.keep(self.core, self._challengers, self._versions)
+
+    async def _resume(self, continuity: Continuity) -> None:
+        """Go on from the last checkpoint, through what was stored since, up to now."""
+        self._resuming = True
+        try:
+            recalled = await continuity.recall(self.core.line, self.core.surrogates)
+            if recalled is None:
+                return
+            memory, self.core = recalled
+            if self._challengers is not None and memory.challengers is not None:
+                self._challengers.restore(memory.challengers)
+            missed = await continuity.missed(memory, self.core)
+            self._told = missed.told
+            for piece in missed.pieces():
+                self._repeat(piece)
+                await asyncio.sleep(0)
+        except Exception as error:  # what is remembered may break anything; the line goes on
+            if not isinstance(error, SnapshotError):
+                log.exception("checkpoint")
+            text = await continuity.set_aside(str(error) or repr(error))
+            log.error("checkpoint", problem=text)
+            self._note(self._ledger.raise_alarm, self.clock.now(), "twin", text)
+            self.core = Core(self.core.line, self.core.surrogates)
+        else:
+            self._mark_absence()
+        finally:
+            self._resuming, self._told = False, frozenset()
+
+    def _mark_absence(self) -> None:
+        """Say from when on nothing is known, and see what became of what was open then."""
+        core, now = self.core, self.clock.now()
+        heard = int(core.latest_time.max(initial=0))
+        gone = max(0, now - heard)
+        unknown = nothing_known(core)
+        self._carry_out(core.feed(unknown, int(unknown.time[0])))
+        text = f"the twin was not running for {gone / NANOSECONDS:.1f} s"
+        self.store.put(core.kept, [Event(heard, "gap", "twin", text)])
+        log.info("resumed", heard=heard, gone=f"{gone / NANOSECONDS:.1f} s")
+        self._carry_out(core.expire(now))
+        for standing in core.open.values():
+            self.status.recommendations[standing.web] = standing
+            if standing.state == "accepted" and self._tasks is not None:
+                settling = self._settle(standing, heard, gone)
+                write = self._tasks.create_task(settling, name=f"settle {standing.id}")
+                self._writes.add(write)
+                write.add_done_callback(self._writes.discard)
+
+    def _repeat(self, piece: Arrivals) -> None:
+        """Feed what came before the end; what followed from it then is recorded once."""
+        batch = piece.batch
+        if len(batch) or batch.offline:
+            now = piece.arrived if len(batch) else batch.offline[0].known
+            self._carry_out(self.core.feed(batch, now))
+            if self._challengers is not None:
+                self.store.put(self._challengers.feed(batch, now))
+        for intervention in piece.interventions:
+            if isinstance(intervention, ModelUsed):
+                continue  # the models of today are in use already
+            try:
+                self._carry_out(self.core.intervene(intervention))
+            except KeyError as error:
+                # the cut may have closed it a moment earlier or later
+                log.warning("not repeated", recommendation=str(error))
+
+    async def _settle(self, recommendation: Recommendation, heard: int, gone: int) -> None:
+        """Find out how far the writes got that the end of the service interrupted."""
+        core, changes = self.core, recommendation.changes
+
+        def known(change: Change) -> bool:
+            return bool(core.latest_time[change.tag] > heard + 1) and bool(
+                np.isfinite(core.latest[change.tag])
+            )
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE):
+                while not all(map(known, changes)):  # noqa: ASYNC110  # the core waits for nobody
+                    await asyncio.sleep(0.1)
+        ends: list[End | None] = [
+            stands(change, float(core.latest[change.tag])) if known(change) else None
+            for change in changes
+        ]
+        if "after" in ends and set(ends) != {"after"}:
+            for change, end in zip(changes, ends, strict=True):
+                name = core.tags[change.tag].name
+                if end == "after" and gone <= core.line.stale_after * NANOSECONDS:
+                    undone = await self._write_one(change, change.before)
+                    log.warning("taken back", setpoint=name, status=undone.status)
+                elif end == "after":
+                    log.error("half a set was written before the end", setpoint=name)
+        said = outcomes(recommendation, ends, core.tags)
+        self._intervene(Wrote(self.clock.now(), recommendation.id, said))
 
     async def _watch(self) -> None:
         while True:
@@ -377,11 +491,14 @@ class Service:
         self._carry_out(events)
 
     def _record(self, intervention: Intervention) -> None:
+        if self._continuity is not None:
+            self._note(self._ledger.intervene, *self._continuity.entry(intervention, self.core))
         if self._recorder is not None:
             self._recorder.append(Arrivals.at(intervention.time, interventions=(intervention,)))
 
     def _carry_out(self, events: Sequence[CoreEvent]) -> None:
-        self.store.put(*self._chronicle.of(events))
+        samples, happened = self._chronicle.of(events)
+        self.store.put(samples, [each for each in happened if each not in self._told])
         for event in events:
             self.status.follow(event, self._outputs)
             match event:
@@ -408,6 +525,8 @@ class Service:
                     pass
 
     def _act(self, event: Recommendation) -> None:
+        if self._resuming:
+            return
         if event.state == "proposed":
             by = "twin" if self.core.may_write(event) else self._auto_accept
             # later events of the same batch may already have closed it

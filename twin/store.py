@@ -90,6 +90,10 @@ class Store:
         """Run something on the store's thread, such as a read or an entry in the ledger."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    async def reading(self, work: Callable[[Historian], Result]) -> Result:
+        """Read from the historian, on the store's thread."""
+        return await self.call(lambda: work(self._historian))
+
     async def run(self) -> None:
         """Write what waits, in order, until cancelled; then write the rest."""
         writing: asyncio.Task[bool] | None = None
