@@ -196,9 +196,11 @@ class Core:
                 "other inputs or outputs needs another configuration"
             )
         self.surrogates[step] = surrogate
-        for output, (_, old, new) in self.predictor.ask_again(step).items():
-            if output in self.estimators and output not in self.predictor.wrong_inputs:
-                self.estimators[output].shift(self.tracker.frontier, old, new)
+        changes = self.predictor.ask_again(step)
+        self.predictor.keep(
+            {k: v for k, v in changes.items() if k not in self.predictor.wrong_inputs},
+            self.tracker.frontier,
+        )
 
     def _note(self, usable: SampleBatch) -> None:
         """Keep the last value of every tag, by source time."""
@@ -267,6 +269,7 @@ class Core:
                 ]
                 if f"{name}.{output}" in self._advisor.goals(step.runs_on):
                     doubts += self._judge_gauge(name, output, read)
+                if f"{name}.{output}" in self._advisor.watched(step.runs_on):
                     decisions += [(time, step.runs_on) for time in read.time.tolist()]
             if said is not None:
                 predictions.append(self.predictor.correct(said))
@@ -416,14 +419,20 @@ class Core:
                 step, name, measurement.batch, measurement.value, time
             )
             kind = self.line.steps[step].runs_on
-            for output, (_, before, after) in changes.items():
-                learned = self._comparator.last.get(output)
-                if learned is None or output in self.predictor.wrong_inputs:
-                    continue
-                # only a bias that was learned on this batch holds the error of its old value
-                of = self.tracker.batch_at(kind, np.array([learned]), np.array([time]))
-                if int(of[0]) == measurement.batch:
-                    self.estimators[output].shift(time, before, after)
+            learned = {
+                output: change
+                for output, change in changes.items()
+                if output in self._comparator.last and output not in self.predictor.wrong_inputs
+            }
+            # only a bias that was learned on this batch holds the error of its old value
+            last = np.array([self._comparator.last[output] for output in learned], np.int64)
+            of = self.tracker.batch_at(kind, last, np.full(len(last), time))
+            here = [
+                change
+                for change, number in zip(learned.items(), of.tolist(), strict=True)
+                if number == measurement.batch
+            ]
+            self.predictor.keep(dict(here), time)
             return []
         segment = None
         if measurement.roll is not None and measurement.metre is not None:
