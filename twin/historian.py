@@ -60,6 +60,8 @@ class DuckDBHistorian:
         HistorianError: from every method, where DuckDB refuses: disk full, file locked or damaged.
     """
 
+    settles: Final = 0.0
+
     def __init__(self, path: Path, tags: TagTable, *, memory_mb: int = 512) -> None:
         """Open or create the file.
 

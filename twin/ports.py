@@ -117,6 +117,14 @@ class Buckets:
     count: Ints
 
 
+class Refused(Exception):  # noqa: N818  # a fact about samples, named as such
+    """A historian will never take these samples or events; the message says why.
+
+    `append` raises it where the content is at fault, and nothing else would help than other
+    content. What it was sent together with may be sent again without it.
+    """
+
+
 class Historian(Protocol):
     """The time-series store. Synchronous: the service gives it a thread of its own.
 
@@ -124,8 +132,22 @@ class Historian(Protocol):
     another value keeps the later one. Bad samples are kept with their status code.
     """
 
+    @property
+    def settles(self) -> float:
+        """For how long after `append` a crash of the store may lose what it had taken, s.
+
+        0: durable when it returns. Otherwise `twin.store` keeps what was delivered for as long, and
+        delivers it again after an `append` that failed: a restart of the store must make one fail.
+        """
+        ...
+
     def append(self, batch: SampleBatch, events: Sequence[Event] = ()) -> None:
-        """Durable when it returns."""
+        """Taken when it returns, and durable `settles` seconds later.
+
+        Raises:
+            Refused: this content will never be taken, however often it is sent.
+            Exception: anything else; not taken, to be sent again as it is.
+        """
         ...
 
     def read(self, tags: Sequence[int], start: int, end: int) -> SampleBatch:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import structlog
@@ -23,6 +24,41 @@ class OpenHistorian(Historian, Protocol):
     def close(self) -> None:
         """Let go of the store, so that others may open it."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """How samples fare between the connectors and the historian; counts are since the start."""
+
+    stored: int
+    """Samples of the line that the historian has taken."""
+    waiting: int
+    """Samples in memory that are not safe yet."""
+    spooled: int
+    """Samples on disk that the historian has not taken yet."""
+    spool_bytes: int
+    """Size of the spool on disk; what was delivered and is kept a while longer included."""
+    spool_limit: int
+    """Size at which the oldest is dropped, bytes; 0 where there is no spool."""
+    oldest: float
+    """Age of the oldest sample that the historian has not taken, since it arrived, s."""
+    dropped: int
+    """Samples lost because spool or memory was full, or the spool too old."""
+    damaged: int
+    """Samples lost because the spool's files were damaged: those that are known to be missing."""
+    torn: int
+    """Ends of files cut off because a crash had left them half written; they were never safe."""
+    refused: int
+    """Samples set aside because the historian refuses them."""
+    error: str | None
+    """Why the historian does not take samples, as a sentence."""
+    spool_error: str | None
+    """Why the spool does not take samples, as a sentence."""
+
+    @property
+    def fill(self) -> float:
+        """How full the spool is, 0 to 1."""
+        return self.spool_bytes / self.spool_limit if self.spool_limit else 0.0
 
 
 class Store:
@@ -65,6 +101,24 @@ class Store:
     def waiting(self) -> int:
         """Samples that wait for the historian."""
         return self._samples
+
+    @property
+    def state(self) -> StoreState:
+        """What operation looks at."""
+        return StoreState(
+            stored=self.stored,
+            waiting=self._samples,
+            spooled=0,
+            spool_bytes=0,
+            spool_limit=0,
+            oldest=0.0,
+            dropped=self.dropped,
+            damaged=0,
+            torn=0,
+            refused=0,
+            error=self.error,
+            spool_error=None,
+        )
 
     def put(self, batch: SampleBatch, events: Sequence[Event] = ()) -> None:
         """Queue a batch and events; never blocks."""
