@@ -128,8 +128,18 @@ class Refused(Exception):  # noqa: N818  # a fact about samples, named as such
     """A historian will never take these samples or events; the message says why.
 
     `append` raises it where the content is at fault, and nothing else would help than other
-    content. What it was sent together with may be sent again without it.
+    content. What it was sent together with may be sent again without it; a historian that found
+    out which it is names it, and has taken all the rest.
     """
+
+    def __init__(
+        self, reason: str, batch: SampleBatch | None = None, events: Sequence[Event] = ()
+    ) -> None:
+        super().__init__(reason)
+        self.batch = batch
+        """The samples and laboratory values that were refused; None where it is not known which."""
+        self.events = tuple(events)
+        """The events that were refused."""
 
 
 class Historian(Protocol):

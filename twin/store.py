@@ -312,13 +312,21 @@ class Store:
         try:
             await self.call(lambda: self._historian.append(batch, events))
         except Refused as refusal:
+            found = refusal.batch
+            if found is not None:
+                await self._set_aside(found, refusal.events, str(refusal))
+                self.stored += self._of_line(batch) - self._of_line(found)
+                return
             halves = _halves(batch, events) if self._attempts < ATTEMPTS else ()
             for half in halves:
                 await self._append(*half)
             if not halves:
                 await self._set_aside(batch, events, str(refusal))
         else:
-            self.stored += int((batch.tag < self._measured).sum())
+            self.stored += self._of_line(batch)
+
+    def _of_line(self, batch: SampleBatch) -> int:
+        return int((batch.tag < self._measured).sum())
 
     async def _set_aside(self, batch: SampleBatch, events: tuple[Event, ...], reason: str) -> None:
         spool = self._spool

@@ -34,6 +34,8 @@ class Recalcitrant:
         self.away = False
         self.hangs = threading.Event()
         self.hangs.set()
+        self.names = False
+        """Whether it says what it refuses, and has taken the rest."""
         self.poison: set[tuple[int, int]] = set()
         self.bad_events: set[str] = set()
         self.bad_laboratory: set[int] = set()
@@ -49,10 +51,19 @@ class Recalcitrant:
         if self.away:
             raise ConnectionError("nobody answers")
         keys = list(zip(batch.tag.tolist(), batch.time.tolist(), strict=True))
-        if self.poison & set(keys) or self.bad_events & {event.text for event in events}:
+        named = self.poison & set(keys)
+        if self.names and named:
+            bad = np.array([key in named for key in keys])
+            self.keep(batch.where(~bad), events)
+            raise Refused("field type conflict", batch.where(bad))
+        if named or self.bad_events & {event.text for event in events}:
             raise Refused("field type conflict")
         if self.bad_laboratory & {entry.sampled for entry in batch.offline}:
             raise Refused("no such roll")
+        self.keep(batch, events)
+
+    def keep(self, batch: SampleBatch, events: Sequence[Event]) -> None:
+        keys = list(zip(batch.tag.tolist(), batch.time.tolist(), strict=True))
         self.order += [key for key in keys if key not in self.samples]
         self.samples.update(zip(keys, batch.value.tolist(), strict=True))
         self.kept_events += events
@@ -184,6 +195,16 @@ async def test_what_is_refused_is_set_aside_and_the_rest_goes_on(tmp_path: Path)
     found = {(NAMES.index(name), time) for each in aside for name, time, _, _ in each["samples"]}
     assert found == historian.poison
     assert {each["reason"] for each in aside} == {"field type conflict", "no such roll"}
+
+
+async def test_what_a_historian_names_is_set_aside_without_looking_for_it(tmp_path: Path) -> None:
+    historian = Recalcitrant()
+    historian.poison, historian.names = {(3, 7), (4, 8)}, True
+    async with storing(historian, tmp_path) as store:
+        store.put(SampleBatch.concatenate([at(time) for time in range(10)]))
+        await until(lambda: store.waiting == 0)
+        assert (store.stored, store.state.refused, historian.appends) == (98, 2, 1)
+    assert len(historian.samples) == 98
 
 
 async def test_looking_for_what_is_refused_has_an_end(
