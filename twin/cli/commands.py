@@ -50,6 +50,7 @@ from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
 from twin.historian import HistorianError
+from twin.migrating import LedgerError
 from twin.ports import ConfigurationMismatch
 from twin.spool import SpoolError
 
@@ -81,6 +82,7 @@ def main() -> None:
         DataError,
         HistorianError,
         SpoolError,
+        LedgerError,
         LineFailedError,
         RecordingError,
         ScenarioError,
