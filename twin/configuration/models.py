@@ -24,7 +24,9 @@ Mode = Literal["model", "shadow", "advisory", "twin"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class OpcUaConnector(_Section):
