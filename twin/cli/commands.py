@@ -48,8 +48,7 @@ from twin.cli.view import view
 from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
-from twin.historian import HistorianError
-from twin.ports import ConfigurationMismatch
+from twin.ports import ConfigurationMismatch, HistorianError
 
 app = typer.Typer(
     help="The digital twin of a battery pilot line.",
