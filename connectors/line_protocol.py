@@ -62,13 +62,18 @@ def key(measurement: str, labels: Mapping[str, str]) -> str:
         ValueError: a label that cannot be written, as the dialects do not agree on it.
     """
     return measurement + "".join(
-        f",{name}={_escaped(value)}" for name, value in labels.items() if value
+        f",{name}={_label(value)}" for name, value in labels.items() if value
     )
 
 
-def _escaped(text: str) -> str:
+def _label(text: str) -> str:
     if any(each in text for each in "\\\n\r"):
         raise ValueError(f"{text!r} holds a backslash or a line break, which line protocol mangles")
+    return escaped(text)
+
+
+def escaped(text: str) -> str:
+    """A text as a label; backslashes and line breaks are left as they are."""
     return text.replace(",", "\\,").replace("=", "\\=").replace(" ", "\\ ")
 
 

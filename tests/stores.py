@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.request
 from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -79,19 +80,19 @@ class Server:
 
 
 class VictoriaMetrics(Server):
-    """VictoriaMetrics that keeps everything."""
+    """VictoriaMetrics that keeps everything, where nothing else is said."""
 
-    def __init__(self, folder: Path, retention: str = "100y") -> None:
+    def __init__(self, folder: Path, retention: str = "100y", options: Sequence[str] = ()) -> None:
         super().__init__(folder, "/health")
-        self._retention = retention
+        self._options = [f"-retentionPeriod={retention}", *options]
 
     def command(self) -> list[str]:
         return [
             shutil.which("victoria-metrics") or "/usr/bin/victoria-metrics",
             f"-httpListenAddr=127.0.0.1:{self.port}",
             f"-storageDataPath={self.folder / 'data'}",
-            f"-retentionPeriod={self._retention}",
             "-memory.allowedBytes=128MB",
+            *self._options,
         ]
 
 
