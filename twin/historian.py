@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -277,24 +276,18 @@ class DuckDBHistorian:
             )
 
     def _insert_events(self, events: Sequence[Event]) -> None:
-        first, last = min(event.time for event in events), max(event.time for event in events)
-        known = set(
-            self._database.execute(
-                "SELECT time, kind, subject, text FROM events WHERE time BETWEEN ? AND ?",
-                [first, last],
-            ).fetchall()
+        times = [event.time for event in events]
+        known = set(self.events(min(times), max(times) + 1))
+        new = [event for event in dict.fromkeys(events) if event not in known]
+        self._insert(
+            "events",
+            {
+                "time": np.asarray([event.time for event in new], np.int64),
+                "kind": [event.kind for event in new],
+                "subject": [event.subject for event in new],
+                "text": [event.text for event in new],
+            },
         )
-        new = [event for event in dict.fromkeys(events) if astuple(event) not in known]
-        if new:
-            self._insert(
-                "events",
-                {
-                    "time": np.asarray([event.time for event in new], np.int64),
-                    "kind": [event.kind for event in new],
-                    "subject": [event.subject for event in new],
-                    "text": [event.text for event in new],
-                },
-            )
 
     def _insert(self, table: str, columns: Mapping[str, object]) -> None:
         with self._registered(columns):

@@ -27,6 +27,13 @@ class Source(Protocol):
         """What arrived, in batches of about 100 ms; tag indices of the line's tag table, SI."""
         ...
 
+    def safe(self) -> None:
+        """The oldest of the batches handed out, and not yet said so of, will outlast a crash.
+
+        A source whose peer keeps messages until they are acknowledged acknowledges them now.
+        """
+        ...
+
     @property
     def state(self) -> ConnectionState:
         """Whether it is connected, and what it lost."""

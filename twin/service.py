@@ -37,7 +37,7 @@ from twin.recommendation import Change, Recommendation
 from twin.registry import Registry
 from twin.samples import SampleBatch
 from twin.status import LineStatus
-from twin.store import Store
+from twin.store import Safe, Store
 from twin.trust import ModeChange
 from twin.units import to_si
 
@@ -272,10 +272,10 @@ class Service:
 
     async def _follow(self, source: Source) -> None:
         async for batch in source.batches():
-            self.feed(batch)
+            self.feed(batch, source.safe)
 
-    def feed(self, batch: SampleBatch) -> None:
-        """Take a batch as if a connector had delivered it."""
+    def feed(self, batch: SampleBatch, safe: Safe | None = None) -> None:
+        """Take a batch as if a connector had delivered it; `safe` as in `Store.put`."""
         now = self.clock.now()
         arrivals = Arrivals.at(now, batch)
         batch = arrivals.batch
@@ -285,7 +285,7 @@ class Service:
             events = self.core.feed(batch, now)
         finally:
             # what the line said is stored even where the core cannot follow
-            self.store.put(self.core.kept)
+            self.store.put(self.core.kept, safe=safe)
         self._carry_out(events)
         if self._challengers is not None:
             self.store.put(self._challengers.feed(batch, now))

@@ -49,6 +49,7 @@ from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
 from twin.ports import ConfigurationMismatch, HistorianError
+from twin.spool import SpoolError
 
 app = typer.Typer(
     help="The digital twin of a battery pilot line.",
@@ -76,6 +77,7 @@ def main() -> None:
         ConfigurationMismatch,
         DataError,
         HistorianError,
+        SpoolError,
         LineFailedError,
         RecordingError,
         ScenarioError,

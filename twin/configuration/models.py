@@ -56,6 +56,12 @@ class MqttConnector(_Section):
         65_536, description="bytes; a longer message is counted and not parsed"
     )
     reconnect_max_delay: Duration = Field(5.0, gt=0, description="longest pause between attempts")
+    session_expiry: Duration = Field(
+        86_400.0,
+        ge=0,
+        le=4_294_967_294,
+        description="for how long the broker keeps messages for a twin that is away",
+    )
     publish: str | None = Field(
         None, description="topic under which recommendations are published, retained"
     )
@@ -278,6 +284,12 @@ class StoreConfiguration(_Section):
 
     folder: Path = Field(Path("var"), description="created where missing")
     retention: Duration = Field(90 * 86400.0, gt=0, description="older samples are deleted")
+    spool: int = Field(
+        2_000_000_000,
+        ge=10_000_000,
+        description="bytes on disk for what the historian has not taken, 24 a sample; "
+        "when full the oldest is dropped",
+    )
 
 
 class LineConfiguration(_Section):
