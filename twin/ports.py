@@ -58,6 +58,22 @@ class ConnectionState:
     """Samples of those messages that were handed on as bad, so that the historian knows of them."""
     error: str | None
     """Why it is not connected, as a sentence."""
+    incidents: tuple[Incident, ...] = ()
+    """The last times that one side refused the other, oldest first: for the audit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One side of a connection refused the other: a matter of security, not of the network."""
+
+    number: int
+    """From 1, in the order in which they happened."""
+    time: int
+    """Line time, ns."""
+    what: str
+    """E.g. peer refused, refused by peer."""
+    said: str
+    """The reason, as a sentence without secrets."""
 
 
 class ConfigurationMismatch(Exception):  # noqa: N818  # a fact about a peer, named as such

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from asyncua import ua
 from asyncua.client.client import Client
-from asyncua.client.ua_client import UaClientState
+from asyncua.client.ua_client import StateSubscription, UaClientState
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaerrors import UaError
 
@@ -20,7 +20,13 @@ from connectors.intake import Counters, Intake, pauses
 from connectors.opcua.agreement import Agreement, compare
 from connectors.opcua.items import items_of
 from connectors.opcua.reading import attributes
-from connectors.opcua.subscription import LineSubscription, SubscriptionLostError, subscribe
+from connectors.opcua.securing import RefusedError, connect
+from connectors.opcua.subscription import (
+    LIFETIME,
+    LineSubscription,
+    SubscriptionLostError,
+    subscribe,
+)
 from connectors.opcua.values import nanoseconds, number
 from connectors.opcua.writing import write_and_read_back
 from twin.clock import Clock
@@ -119,6 +125,9 @@ class OpcUaSource:
                 if not self._counters.received:
                     raise
                 self._lost(str(mismatch))
+            except RefusedError as error:
+                self._counters.refuse_peer(error.what, str(error), self._clock.now())
+                self._lost(str(error))
             except Exception as error:  # whatever the library raises, the other connectors go on
                 if self._counters.connected:
                     waits = pauses(self._connector.reconnect_max_delay)
@@ -170,7 +179,7 @@ class OpcUaSource:
         client.name = client.description = "linetwin"
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT * 2):
-                await client.connect()
+                await connect(client, self._connector)
             agreement = await compare(client, self._items)
             if agreement.problems:
                 raise ConfigurationMismatch(self.name, agreement.problems)
@@ -186,12 +195,12 @@ class OpcUaSource:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(_until_forgotten(subscription))
                     tasks.create_task(self._resume_when_restored(session, subscription))
-                    while True:
-                        if await states.next_change() is not UaClientState.CONNECTED:
-                            self._lost(f"{self._connector.url}: the connection broke")
+                    await self._watch(states)
         except* SubscriptionLostError as group:
             raise SubscriptionLostError(str(group.exceptions[0])) from None
         except* ConfigurationMismatch as group:
+            raise group.exceptions[0] from None
+        except* RefusedError as group:
             raise group.exceptions[0] from None
         except* (OSError, TimeoutError, UaError) as group:
             raise ConnectionError(_sentence(group.exceptions[0])) from None
@@ -201,6 +210,21 @@ class OpcUaSource:
                 async with asyncio.timeout(1.0):
                     await client.disconnect()
             client.disconnect_socket()
+
+    async def _watch(self, states: StateSubscription) -> None:
+        """See the connection go and come back, until the server has given up the subscription.
+
+        The library would go on for ever with the certificate and password of the first connection.
+
+        Raises:
+            TimeoutError: nothing is lost any more by starting over.
+        """
+        while True:
+            state = await states.next_change()
+            async with asyncio.timeout(LIFETIME):
+                while state is not UaClientState.CONNECTED:
+                    self._lost(f"{self._connector.url}: the connection broke")
+                    state = await states.next_change()
 
     async def _resume_when_restored(
         self, session: _Session, subscription: LineSubscription

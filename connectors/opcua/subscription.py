@@ -19,7 +19,8 @@ from connectors.opcua.reading import chunks
 from twin.configuration.models import OpcUaConnector
 
 _KEEP_ALIVE: Final = 2.0
-_LIFETIME: Final = 120.0
+LIFETIME: Final = 120.0
+"""Seconds for which a server keeps the subscription of a client that is away."""
 
 
 class SubscriptionLostError(ConnectionError):
@@ -100,7 +101,7 @@ async def subscribe(
     interval = connector.publishing_interval
     parameters = ua.CreateSubscriptionParameters(
         RequestedPublishingInterval=interval * 1_000,
-        RequestedLifetimeCount=max(30, round(_LIFETIME / interval)),
+        RequestedLifetimeCount=max(30, round(LIFETIME / interval)),
         RequestedMaxKeepAliveCount=max(1, round(_KEEP_ALIVE / interval)),
         MaxNotificationsPerPublish=10_000,
         PublishingEnabled=True,
