@@ -49,9 +49,8 @@ from twin.cli.view import view
 from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
-from twin.historian import HistorianError
 from twin.migrating import LedgerError
-from twin.ports import ConfigurationMismatch
+from twin.ports import ConfigurationMismatch, HistorianError
 from twin.spool import SpoolError
 
 app = typer.Typer(
