@@ -10,7 +10,8 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Create the book and its states; the alarms of before had no states and are left alone."""
+    """Create the book and its states; alarms of before stay in the copy of the old ledger."""
+    op.drop_table("alarms")
     op.create_table(
         "alarm_book",
         sa.Column("id", sa.String, primary_key=True),
