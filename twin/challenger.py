@@ -41,11 +41,8 @@ class Challengers:
         challengers: Mapping[str, Surrogate],
     ) -> None:
         self.steps = tuple(challengers)
-        steps = {
-            name: step.model_copy(update={"mode": "shadow"}) for name, step in line.steps.items()
-        }
         models = {**surrogates, **challengers}
-        self._core: Core | None = Core(line.model_copy(update={"steps": steps}), models)
+        self._core: Core | None = Core(_in_shadow(line), models)
         self._outputs = {step: model.outputs for step, model in models.items()}
         self._tags = {
             f"{step}.{output}": tags.index(f"{step}.{output}.challenger")
@@ -97,10 +94,23 @@ class Challengers:
             log.warning("challengers", problem=str(error))
             self._core = Core(core.line, core.surrogates)
 
+    def reload(self, line: LineConfiguration) -> None:
+        """Follow the line by a changed configuration from now on."""
+        if self._core is not None:
+            core = Core(_in_shadow(line), self._core.surrogates)
+            core.restore(self._core.snapshot())
+            self._core = core
+        self.status.reload(line)
+
     def use_model(self, step: str, surrogate: Surrogate) -> None:
         """Another model is in use; a challenged step keeps its challenger."""
         if self._core is not None and step not in self.steps:
             self._core.use_model(step, surrogate)
+
+
+def _in_shadow(line: LineConfiguration) -> LineConfiguration:
+    steps = {name: step.model_copy(update={"mode": "shadow"}) for name, step in line.steps.items()}
+    return line.model_copy(update={"steps": steps})
 
 
 def _samples(event: Comparison, tag: int) -> SampleBatch:

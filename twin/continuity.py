@@ -25,7 +25,7 @@ from twin.snapshot import SnapshotError
 from twin.store import Store
 
 PATIENCE: Final = 3.0
-"""Seconds for which a checkpoint, or a start, waits for the historian to have everything."""
+"""Seconds for which a checkpoint waits for a disk, and a start for the historian."""
 log = structlog.get_logger()
 
 
@@ -80,7 +80,10 @@ class Continuity:
             None if challengers is None else challengers.snapshot(),
         )
         self._metrics.checkpoint_pause.observe(time.perf_counter() - began)
-        await self._all_stored()
+        # what it knows must not be lost after it
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._store.kept()
         try:
             size = await self._store.call(lambda: self._write(memory))
         except Exception as error:  # disk and database may fail in any way; the next may succeed
@@ -93,12 +96,6 @@ class Continuity:
         size = self._checkpoints.write(memory)
         self._ledger.forget_interventions(self._checkpoints.settled)
         return size
-
-    async def _all_stored(self) -> None:
-        """What a checkpoint knows must not be lost after it, nor missed when it is read back."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                await self._store.room(0)
 
     async def recall(
         self, line: LineConfiguration, surrogates: Mapping[str, Surrogate]
@@ -120,11 +117,16 @@ class Continuity:
 
     async def missed(self, memory: Memory, core: Core) -> Missed:
         """What came after a checkpoint, as far as the historian can tell now."""
-        await self._all_stored()
+        # the historian first gets what the last run left on disk
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while self._store.waiting and not self._store.error:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
         now = self._clock.now()
         try:
-            return await self._store.reading(
-                lambda historian: missed(historian, self._ledger, core, memory, now)
+            historian = self._store.historian
+            return await self._store.call(
+                lambda: missed(historian, self._ledger, core, memory, now)
             )
         except Exception as error:  # a store's driver may raise anything; it stays a gap
             log.error("not read back", problem=str(error), since=memory.taken)

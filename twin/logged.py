@@ -7,16 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from twin.alarms import Acknowledged, Report, Shelved
 from twin.intervention import Decided, FellSilent, Intervention, ModelUsed, ModeSet, Wrote
 from twin.ports import Write, WriteOutcome
 from twin.samples import OfflineMeasurement
 
 Logged = OfflineMeasurement | Intervention
-_KINDS: Final[dict[str, type[Decided | ModeSet | FellSilent | ModelUsed]]] = {
+_KINDS: Final[
+    dict[str, type[Decided | ModeSet | FellSilent | ModelUsed | Report | Acknowledged | Shelved]]
+] = {
     "decided": Decided,
     "mode set": ModeSet,
     "fell silent": FellSilent,
     "model used": ModelUsed,
+    "report": Report,
+    "acknowledged": Acknowledged,
+    "shelved": Shelved,
 }
 
 
@@ -38,6 +44,8 @@ def entry_of(logged: Logged, names: Sequence[str]) -> dict[str, Any]:
         ]
         return {"kind": "wrote", **content, "outcomes": outcomes}
     kind = next(name for name, each in _KINDS.items() if isinstance(logged, each))
+    if isinstance(logged, Report):
+        content = {"report": content}
     return {"kind": kind, **content}
 
 
@@ -62,4 +70,7 @@ def logged_in(entry: dict[str, Any], index: Mapping[str, int]) -> Logged | None:
             for each in content.pop("outcomes")
         )
         return Wrote(**content, outcomes=outcomes)
+    if entry["kind"] == "report":
+        said = content["report"]
+        return Report(**{**said, "evidence": tuple(said["evidence"])})
     return _KINDS[entry["kind"]](**content)

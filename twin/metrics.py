@@ -112,6 +112,7 @@ class _Counts(Collector):
         yield from self._connectors()
         yield from self._stores()
         yield from self._line()
+        yield from self._jobs()
         yield from self._process()
 
     def _connectors(self) -> Iterator[Metric]:
@@ -145,6 +146,19 @@ class _Counts(Collector):
         yield _value(
             "publications_waiting", "Messages that wait for the broker.", service.outbox_waiting
         )
+
+    def _jobs(self) -> Iterator[Metric]:
+        runs = _counter("job_runs", "Times that a job was done.", "job")
+        failures = _counter("job_failures", "Times that it failed.", "job")
+        succeeded = _gauge("job_success_timestamp_seconds", "When it last succeeded.", "job")
+        seconds = _gauge("job_seconds", "How long it took last.", "job")
+        for name, state in self._service.jobs.states.items():
+            runs.add_metric([name], state.runs)
+            failures.add_metric([name], state.failures)
+            seconds.add_metric([name], state.seconds)
+            if state.succeeded is not None:
+                succeeded.add_metric([name], state.succeeded)
+        yield from (runs, failures, succeeded, seconds)
 
     def _line(self) -> Iterator[Metric]:
         service = self._service

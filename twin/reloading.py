@@ -20,6 +20,7 @@ CHANGEABLE: Final = (
     "steps.*.mode",
     "steps.*.advise_every",
     "steps.*.outputs.*.uncertainty",
+    "steps.*.outputs.*.model_uncertainty",
     "steps.*.outputs.*.target",
     "steps.*.outputs.*.limits",
     "steps.*.outputs.*.weight",

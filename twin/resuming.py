@@ -15,7 +15,7 @@ from twin.ingest import NANOSECONDS
 from twin.intervention import Arrivals, Intervention
 from twin.ledger import Ledger
 from twin.logged import logged_in
-from twin.ports import Event, Historian, Surrogate, Write, WriteOutcome, WriteStatus
+from twin.ports import Historian, Surrogate, Write, WriteOutcome, WriteStatus
 from twin.recommendation import Change, Recommendation
 from twin.samples import (
     BAD_INVALID_TIMESTAMP,
@@ -57,8 +57,6 @@ class Missed:
     """In order of time, without laboratory values."""
     moments: tuple[OfflineMeasurement | Intervention, ...]
     """In order of time."""
-    told: frozenset[Event]
-    """What the historian already knows of that time."""
 
     def pieces(self) -> Iterator[Arrivals]:
         """As a stream: every sample arrived when it was taken, as nobody knows better."""
@@ -81,7 +79,7 @@ class Missed:
             yield Arrivals(batch, batch.time)
 
 
-NOTHING_MISSED: Final = Missed(SampleBatch.of([], [], []), (), frozenset())
+NOTHING_MISSED: Final = Missed(SampleBatch.of([], [], []), ())
 
 
 def missed(historian: Historian, ledger: Ledger, core: Core, memory: Memory, now: int) -> Missed:
@@ -114,8 +112,7 @@ def missed(historian: Historian, ledger: Ledger, core: Core, memory: Memory, now
         if logged is not None:
             moments.append(logged)
     moments.sort(key=_when)
-    told = historian.events(memory.taken - UNDER_WAY, horizon)
-    return Missed(replace(batch.where(new), offline=()), tuple(moments), frozenset(told))
+    return Missed(replace(batch.where(new), offline=()), tuple(moments))
 
 
 def _when(moment: OfflineMeasurement | Intervention) -> int:

@@ -7,7 +7,7 @@ import contextlib
 import gc
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -16,11 +16,12 @@ import numpy as np
 import orjson
 import structlog
 
+from twin.alarms import Acknowledged, Alarm, Report, Shelved
 from twin.challenger import Challengers
 from twin.checkpoint import Checkpoints
 from twin.chronicle import Chronicle
 from twin.clock import Clock
-from twin.configuration.models import Mode
+from twin.configuration.models import LineConfiguration, Mode
 from twin.continuity import Continuity
 from twin.core import Core, CoreEvent
 from twin.genealogy import BatchReleased, Milestone
@@ -35,16 +36,18 @@ from twin.intervention import (
     ModeSet,
     Wrote,
 )
+from twin.jobs import Job, Jobs, JobState
 from twin.ledger import Ledger
 from twin.metrics import Metrics
 from twin.ports import Event, Sink, Source, Surrogate, Write, WriteOutcome
 from twin.recommendation import Change, Recommendation
 from twin.registry import Registry
+from twin.reloading import ReloadError, changes
 from twin.resuming import End, nothing_known, outcomes, stands
 from twin.samples import SampleBatch
 from twin.snapshot import SnapshotError
 from twin.status import LineStatus
-from twin.store import Store
+from twin.store import Safe, Store
 from twin.trust import ModeChange
 from twin.units import to_si
 
@@ -58,14 +61,12 @@ FAREWELL = 0.4
 """Seconds more that writes under way and their publication may then take."""
 SILENCE = 1.0
 """Seconds without a sample after which the clock, not the line, ends what waits for a decision."""
-MODELS = 2.0
-"""Seconds between looks whether another model was promoted."""
 SETTLE = 30.0
 """Seconds in which machines must say how far an interrupted write got."""
 RETRY = 1.0
 """Seconds between attempts to publish."""
-CLEAN = 3600.0
-"""Seconds between deletions of what is older than the store keeps."""
+AWAY = 5.0
+"""Seconds without a connection that are an alarm."""
 
 
 class Connector(Source, Protocol):
@@ -108,6 +109,7 @@ class Service:
         registry: is asked which models people want.
         challengers: models that predict in the shadow of those in use.
         checkpoints: where it goes on from, and keeps what the next start goes on from.
+        upkeep: gives its jobs.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class Service:
         registry: Registry | None = None,
         challengers: Challengers | None = None,
         checkpoints: Checkpoints | None = None,
+        upkeep: Callable[[Service], Iterable[Job]] = lambda _: (),
     ) -> None:
         self.core = core
         self.sources = sources
@@ -135,12 +138,13 @@ class Service:
         self._outputs = {step: surrogate.outputs for step, surrogate in surrogates.items()}
         self._sinks = sinks
         self._publish = publish
-        self._ledger = ledger
+        self.ledger = ledger
         self._auto_accept = auto_accept
         self._registry = registry
         self._challengers = challengers
         self._resuming = False
-        self._told: frozenset[Event] = frozenset()
+        self._running = False
+        self._forgotten: Report | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._entries = 0
         self._versions = {step: surrogate.version for step, surrogate in surrogates.items()}
@@ -148,6 +152,7 @@ class Service:
         self._chronicle = Chronicle(core.line, core.tags)
         self._recorder: Recorder | None = None
         self._away: dict[str, int] = {}
+        self._reported: dict[str, bool] = {}
         self._units = {
             f"{step}.{output}": (*to_si(config.unit), config.unit)
             for step, configuration in core.line.steps.items()
@@ -155,6 +160,7 @@ class Service:
         }
         self._writes: set[asyncio.Task[None]] = set()
         self._outbox: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(1000)
+        self.jobs = Jobs(upkeep(self))
         self.metrics = Metrics(self)
         self._continuity = (
             None
@@ -168,7 +174,7 @@ class Service:
     @property
     def running(self) -> bool:
         """Whether it is between its start and its end."""
-        return self._tasks is not None
+        return self._running
 
     @property
     def entries_waiting(self) -> int:
@@ -212,12 +218,15 @@ class Service:
                 self._tasks = tasks
                 for step, version in self._versions.items():
                     model = self.core.line.steps[step].model
-                    self._note(self._ledger.use_model, self.clock.now(), step, model, version)
-                if self._continuity is not None:
-                    await self._resume(self._continuity)
+                    self._note(self.ledger.use_model, self.clock.now(), step, model, version)
+                if self._continuity is None or not await self._resume(self._continuity):
+                    await self._recall_alarms()
+                self._reported = self.core.alarms.causes()
+                if self._forgotten is not None:
+                    self.report(self._forgotten)
                 workers = [
                     tasks.create_task(self._watch(), name="silence"),
-                    tasks.create_task(self._clean(), name="retention"),
+                    tasks.create_task(self.jobs.run(), name="jobs"),
                     tasks.create_task(self.heartbeat.run(), name="heartbeat"),
                 ]
                 workers += [
@@ -228,11 +237,9 @@ class Service:
                         (self._follow(source), f"{source.name} samples"),
                     )
                 ]
-                if self._registry is not None:
-                    following = self._follow_models(self._registry)
-                    workers.append(tasks.create_task(following, name="models"))
                 if self._publish is not None:
                     workers.append(tasks.create_task(self._send(self._publish), name="publisher"))
+                self._running = True
                 await self._stop.wait()
                 # what has arrived still waits for others to make a batch: it counts as received
                 await asyncio.sleep(LINGER)
@@ -246,29 +253,28 @@ class Service:
                     worker.cancel()
             await self.checkpoint()
         finally:
-            self._tasks = None
+            self._tasks, self._running = None, False
             store.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await store
-            await self.store.call(self._ledger.close)
+            await self.store.call(self.ledger.close)
 
     async def checkpoint(self) -> None:
         """Keep what must be remembered, so that the next start goes on from here."""
         if self._continuity is not None:
             await self._continuity.keep(self.core, self._challengers, self._versions)
 
-    async def _resume(self, continuity: Continuity) -> None:
-        """Go on from the last checkpoint, through what was stored since, up to now."""
+    async def _resume(self, continuity: Continuity) -> bool:
+        """Go on from the last checkpoint, through what was stored since; whether there was one."""
         self._resuming = True
         try:
             recalled = await continuity.recall(self.core.line, self.core.surrogates)
             if recalled is None:
-                return
+                return False
             memory, self.core = recalled
             if self._challengers is not None and memory.challengers is not None:
                 self._challengers.restore(memory.challengers)
             missed = await continuity.missed(memory, self.core)
-            self._told = missed.told
             for piece in missed.pieces():
                 self._repeat(piece)
                 await asyncio.sleep(0)
@@ -277,12 +283,16 @@ class Service:
                 log.exception("checkpoint")
             text = await continuity.set_aside(str(error) or repr(error))
             log.error("checkpoint", problem=text)
-            self._note(self._ledger.raise_alarm, self.clock.now(), "twin", text)
             self.core = Core(self.core.line, self.core.surrogates)
+            self._forgotten = Report(
+                self.clock.now(), "job", "memory lost", "twin", True, "high", "", (text,)
+            )
         else:
             self._mark_absence()
+            return True
         finally:
-            self._resuming, self._told = False, frozenset()
+            self._resuming = False
+        return False
 
     def _mark_absence(self) -> None:
         """Say from when on nothing is known, and see what became of what was open then."""
@@ -348,6 +358,15 @@ class Service:
         said = outcomes(recommendation, ends, core.tags)
         self._intervene(Wrote(self.clock.now(), recommendation.id, said))
 
+    async def _recall_alarms(self) -> None:
+        """Those that were open when the service ended."""
+        try:
+            known = await self.store.call(self.ledger.open_alarms)
+        except Exception as error:  # a database may fail in any way; the line goes on
+            log.error("ledger", problem=str(error))
+            return
+        self._carry_out(self.core.alarms.restore(known, self.clock.now()))
+
     async def _watch(self) -> None:
         while True:
             heard = self.core.received
@@ -356,6 +375,9 @@ class Service:
             if self.core.received == heard:
                 self._intervene(FellSilent(now))
             self._mark_gaps(now)
+            self.report(_not_stored(self.store.error, now))
+            for name, state in self.jobs.states.items():
+                self.report(_not_done(name, state, now))
             if self._recorder is not None:
                 self._recorder.tick(now)
 
@@ -364,30 +386,47 @@ class Service:
         for source in self.sources:
             name, connected = source.state.name, source.state.connected
             since = self._away.pop(name, None)
+            self.report(_away(name, connected, now))
             if not connected:
                 self._away[name] = now if since is None else since
             elif since is not None and self._recorder is not None:
                 self._recorder.gap(since, now, f"{name} was not connected")
 
-    async def _clean(self) -> None:
-        kept = int(self.core.line.store.retention * NANOSECONDS)
-        while True:
-            await self.store.retain(self.clock.now() - kept)
-            await asyncio.sleep(CLEAN)
+    def reload(self, line: LineConfiguration, by: str) -> list[str]:
+        """Follow the line by a changed configuration from now on; gives where it differs.
 
-    async def _follow_models(self, registry: Registry) -> None:
-        while True:
-            await asyncio.sleep(MODELS)
-            try:
-                changed = await self.store.call(registry.changes)
-            except Exception as error:  # database and files may fail in any way; the model stays
-                log.error("models", problem=str(error))
-                continue
-            for each in changed:
-                try:
-                    self.use_model(each.step, each.surrogate, each.file, each.by)
-                except ValueError as error:
-                    log.error("models", problem=str(error))
+        Raises:
+            ReloadError: something of it cannot change while the twin runs; nothing has changed.
+        """
+        changed = changes(self.core.line, line)
+        if not changed:
+            return []
+        if self._recorder is not None:
+            raise ReloadError(["a recording holds one configuration: end it first"])
+        before, core = self.core, Core(line, self.core.surrogates)
+        core.restore(before.snapshot())
+        self.core = core
+        self._chronicle = Chronicle(line, core.tags)
+        self.status.reload(line)
+        if self._challengers is not None:
+            self._challengers.reload(line)
+        for step, config in line.steps.items():
+            if config.mode != before.line.steps[step].mode:
+                self.set_mode(step, config.mode, by)
+        self._note(self.ledger.audit, self.clock.now(), by, "reload", {"changed": changed})
+        log.info("reload", by=by, changed=changed)
+        return changed
+
+    async def follow_models(self) -> None:
+        """Take the models that people promoted since, or rolled back to.
+
+        Raises:
+            ValueError: one takes or gives something else than the model before.
+        """
+        if self._registry is None:
+            return
+        for each in await self.store.call(self._registry.changes):
+            self.use_model(each.step, each.surrogate, each.file, each.by)
 
     def use_model(self, step: str, surrogate: Surrogate, file: Path, by: str) -> None:
         """Predict a step with another model from now on.
@@ -403,16 +442,16 @@ class Service:
             self._recorder.use_model(step, version, file)
             self._record(ModelUsed(now, step, version, by))
         self._versions[step] = version
-        self._note(self._ledger.use_model, now, step, str(file), version)
-        self._note(self._ledger.audit, now, by, "use model", {"step": step, "version": version})
+        self._note(self.ledger.use_model, now, step, str(file), version)
+        self._note(self.ledger.audit, now, by, "use model", {"step": step, "version": version})
         log.info("model", step=step, version=version, by=by)
 
     async def _follow(self, source: Source) -> None:
         async for batch in source.batches():
-            self.feed(batch)
+            self.feed(batch, source.safe)
 
-    def feed(self, batch: SampleBatch) -> None:
-        """Take a batch as if a connector had delivered it."""
+    def feed(self, batch: SampleBatch, safe: Safe | None = None) -> None:
+        """Take a batch as if a connector had delivered it; `safe` as in `Store.put`."""
         began, now = time.perf_counter(), self.clock.now()
         if len(batch):
             self.metrics.arrival.observe((now - int(batch.time.max())) / NANOSECONDS)
@@ -424,7 +463,7 @@ class Service:
             events = self.core.feed(batch, now)
         finally:
             # what the line said is stored even where the core cannot follow
-            self.store.put(self.core.kept)
+            self.store.put(self.core.kept, safe=safe)
         self._carry_out(events)
         if self._challengers is not None:
             self.store.put(self._challengers.feed(batch, now))
@@ -475,13 +514,40 @@ class Service:
         """A person sets what a step may do."""
         now = self.clock.now()
         self._intervene(ModeSet(now, step, mode, by))
-        self._note(self._ledger.audit, now, by, "set mode", {"step": step, "mode": mode})
+        self._note(self.ledger.audit, now, by, "set mode", {"step": step, "mode": mode})
+
+    def report(self, report: Report) -> None:
+        """Somebody beside the line says that something is wrong, or not; repeating is no news."""
+        if self._reported.get(report.key, False) != report.active:
+            self._reported[report.key] = report.active
+            self._intervene(report)
+
+    def acknowledge(self, alarm: str, by: str) -> None:
+        """A person has seen an alarm.
+
+        Raises:
+            KeyError: no such alarm.
+        """
+        now = self.clock.now()
+        self._intervene(Acknowledged(now, alarm, by))
+        self._note(self.ledger.audit, now, by, "acknowledge", {"alarm": alarm})
+
+    def shelve(self, alarm: str, seconds: float, by: str) -> None:
+        """A person does not want to be told of an alarm for a while; 0 s ends that.
+
+        Raises:
+            KeyError: no such alarm.
+            ValueError: longer than an alarm may be shelved.
+        """
+        now = self.clock.now()
+        self._intervene(Shelved(now, alarm, now + int(seconds * NANOSECONDS), by))
+        self._note(self.ledger.audit, now, by, "shelve", {"alarm": alarm, "seconds": seconds})
 
     def _decide(self, identity: str, accept: bool, by: str, note: str) -> None:
         now = self.clock.now()
         self._intervene(Decided(now, identity, accept, by, note))
         what = "accept" if accept else "reject"
-        self._note(self._ledger.audit, now, by, what, {"recommendation": identity, "note": note})
+        self._note(self.ledger.audit, now, by, what, {"recommendation": identity, "note": note})
 
     def _intervene(self, intervention: Intervention) -> None:
         events = self.core.intervene(intervention)
@@ -492,34 +558,38 @@ class Service:
 
     def _record(self, intervention: Intervention) -> None:
         if self._continuity is not None:
-            self._note(self._ledger.intervene, *self._continuity.entry(intervention, self.core))
+            self._note(self.ledger.intervene, *self._continuity.entry(intervention, self.core))
         if self._recorder is not None:
             self._recorder.append(Arrivals.at(intervention.time, interventions=(intervention,)))
 
     def _carry_out(self, events: Sequence[CoreEvent]) -> None:
-        samples, happened = self._chronicle.of(events)
-        self.store.put(samples, [each for each in happened if each not in self._told])
+        self.store.put(*self._chronicle.of(events))
         for event in events:
             self.status.follow(event, self._outputs)
             match event:
                 case Recommendation():
                     self._announce(event)
-                    self._note(self._ledger.recommend, self.document(event), self.clock.now())
+                    self._note(self.ledger.recommend, self.document(event), self.clock.now())
                     self._act(event)
                 case ModeChange():
                     self._note(
-                        self._ledger.change_mode, event.time, event.step, event.mode, event.reason
+                        self.ledger.change_mode, event.time, event.step, event.mode, event.reason
                     )
-                    if event.mode == "shadow":
-                        self._note(self._ledger.raise_alarm, event.time, event.step, event.reason)
-                    else:
-                        self._note(self._ledger.clear_alarms, event.time, event.step)
                     log.info("mode", step=event.step, mode=event.mode, reason=event.reason)
+                case Alarm():
+                    self._note(self.ledger.put_alarm, event)
+                    log.warning(
+                        "alarm",
+                        subject=event.subject,
+                        kind=event.kind,
+                        state=event.state,
+                        evidence="; ".join(event.evidence),
+                    )
                 case Milestone():
-                    self._note(_remember, self._ledger, event)
+                    self._note(_remember, self.ledger, event)
                 case BatchReleased():
                     self._note(
-                        self._ledger.release_batch, event.batches, event.number, event.time, {}
+                        self.ledger.release_batch, event.batches, event.number, event.time, {}
                     )
                 case _:
                     pass
@@ -621,6 +691,24 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _away(name: str, connected: bool, now: int) -> Report:
+    lasting = int(AWAY * NANOSECONDS)
+    evidence = (f"{name} is not connected; its values are missing",)
+    return Report(
+        now, "connector", "away", name, not connected, "high", "", evidence, lasting=lasting
+    )
+
+
+def _not_stored(error: str | None, now: int) -> Report:
+    evidence = (f"the historian does not write: {error}; samples wait for it",)
+    return Report(now, "store", "not writing", "historian", error is not None, "high", "", evidence)
+
+
+def _not_done(name: str, state: JobState, now: int) -> Report:
+    evidence = () if state.error is None else (state.error,)
+    return Report(now, "job", "failed", name, state.error is not None, "medium", "", evidence)
 
 
 def _remember(ledger: Ledger, event: Milestone) -> None:

@@ -115,9 +115,9 @@ def report(
         if start <= int(document["time_ns"]) < end
     )
     alarms = [
-        f"{row['subject']}: {row['text']}"
-        for row in reversed(ledger.alarms(limit=1000))
-        if start <= row["time"] < end
+        f"{alarm.priority}: {alarm.subject} {alarm.kind}; {' '.join(alarm.evidence)}"
+        for alarm in reversed(ledger.alarms(limit=1000))
+        if start <= alarm.time < end
     ]
     gaps = [f"{e.subject}: {e.text}" for e in historian.events(start, end) if e.kind == "gap"]
     metres = {
