@@ -144,7 +144,7 @@ class Service:
         self._challengers = challengers
         self._resuming = False
         self._running = False
-        self._forgotten: Report | None = None
+        self._forgotten: str | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._entries = 0
         self._versions = {step: surrogate.version for step, surrogate in surrogates.items()}
@@ -222,8 +222,7 @@ class Service:
                 if self._continuity is None or not await self._resume(self._continuity):
                     await self._recall_alarms()
                 self._reported = self.core.alarms.causes()
-                if self._forgotten is not None:
-                    self.report(self._forgotten)
+                self.report(_memory_lost(self._forgotten, self.clock.now()))
                 workers = [
                     tasks.create_task(self._watch(), name="silence"),
                     tasks.create_task(self.jobs.run(), name="jobs"),
@@ -284,9 +283,7 @@ class Service:
             text = await continuity.set_aside(str(error) or repr(error))
             log.error("checkpoint", problem=text)
             self.core = Core(self.core.line, self.core.surrogates)
-            self._forgotten = Report(
-                self.clock.now(), "job", "memory lost", "twin", True, "high", "", (text,)
-            )
+            self._forgotten = text
         else:
             self._mark_absence()
             return True
@@ -301,6 +298,9 @@ class Service:
         gone = max(0, now - heard)
         unknown = nothing_known(core)
         self._carry_out(core.feed(unknown, int(unknown.time[0])))
+        # nobody sent these
+        core.received -= len(unknown)
+        core.rejected -= Counter({"bad quality": len(unknown)})
         text = f"the twin was not running for {gone / NANOSECONDS:.1f} s"
         self.store.put(core.kept, [Event(heard, "gap", "twin", text)])
         log.info("resumed", heard=heard, gone=f"{gone / NANOSECONDS:.1f} s")
@@ -704,6 +704,11 @@ def _away(name: str, connected: bool, now: int) -> Report:
 def _not_stored(error: str | None, now: int) -> Report:
     evidence = (f"the historian does not write: {error}; samples wait for it",)
     return Report(now, "store", "not writing", "historian", error is not None, "high", "", evidence)
+
+
+def _memory_lost(why: str | None, now: int) -> Report:
+    evidence = () if why is None else (why,)
+    return Report(now, "job", "memory lost", "twin", why is not None, "high", "", evidence)
 
 
 def _not_done(name: str, state: JobState, now: int) -> Report:

@@ -16,6 +16,7 @@ from twin.ingest import NANOSECONDS
 from twin.ledger import Ledger
 from twin.ports import Historian
 from twin.samples import Floats, severity
+from twin.signal import RESET
 from twin.tags import TagTable
 from twin.units import to_si
 
@@ -148,7 +149,8 @@ def _values(historian: Historian, tag: int, start: int, end: int) -> Floats:
 def _passed(historian: Historian, encoder: int, start: int, end: int) -> float:
     """Web that passed an encoder, m; where it was set back it counts on from there."""
     length = _values(historian, encoder, start, end)
-    return float(np.maximum(np.diff(length), 0.0).sum())
+    runs = np.split(length, np.flatnonzero(np.diff(length) < -RESET) + 1)
+    return float(sum(run.max() - run[0] for run in runs if len(run)))
 
 
 def _number(value: float) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,11 @@ async def running(service: Service, polite: bool = True) -> AsyncIterator[Servic
         service.store.close()
 
 
+async def everything_stored(service: Service) -> None:
+    await service.store.kept()
+    await until(lambda: service.store.waiting == 0)
+
+
 def pieces() -> list[SampleBatch]:
     stream = busy_stream()
     return cut(stream, range(0, len(stream), 500))
@@ -138,6 +144,7 @@ async def test_after_a_kill_a_service_is_where_one_is_that_nobody_killed(tmp_pat
             np.testing.assert_allclose(
                 core.estimators[name].state(at), estimator.state(at), rtol=1e-6, err_msg=name
             )
+        await everything_stored(second)
         (gap,) = [
             each
             for each in await second.store.call(lambda: second.store.historian.events(0, 2**62))
@@ -153,13 +160,9 @@ async def test_a_polite_end_leaves_nothing_to_read_back(tmp_path: Path) -> None:
             feed(first, clock, piece)
         before = first.core
     async with running(service_on(tmp_path, clock)) as second:
-        assert second.core.received == before.received + len(_silent(second))
+        assert second.core.received == before.received
+        assert second.core.refused() == before.refused()
         assert second.core.tracker.segment_of(1, 2.0) == before.tracker.segment_of(1, 2.0)
-
-
-def _silent(service: Service) -> list[int]:
-    line = service.core.line
-    return [n for n in range(len(line.tags)) if service.core.tags[n].role != "laboratory"]
 
 
 async def test_what_is_damaged_is_set_aside_and_the_line_is_followed_anew(tmp_path: Path) -> None:
@@ -186,7 +189,7 @@ async def test_what_ends_the_service_again_and_again_is_set_aside(tmp_path: Path
         assert second.core.received == 0
         assert "3 starts" in second.core.alarms.open()[0].evidence[0]
     async with running(service_on(tmp_path, clock)) as third:
-        assert not third.core.alarms.open()[0].active
+        assert third.core.alarms.causes()["job:memory lost:twin"] is False
 
 
 async def test_the_checkpoint_before_serves_where_the_newest_is_damaged(tmp_path: Path) -> None:
@@ -210,6 +213,7 @@ async def test_a_laboratory_value_that_came_after_the_checkpoint_is_not_forgotte
         for piece in parts[:20]:
             feed(first, clock, piece)
         await first.checkpoint()
+        clock.time += S
         tag = next(
             n for n in range(len(first.core.line.tags)) if first.core.tags[n].role == "laboratory"
         )
@@ -313,12 +317,13 @@ async def test_a_backup_is_made_while_samples_come_and_puts_everything_back(
     async with running(service_on(store, clock)) as service:
         for piece in parts[:30]:
             feed(service, clock, piece)
-        await until(lambda: service.store.waiting == 0)
+        await everything_stored(service)
         making = asyncio.create_task(back_up_to(service, store, tmp_path / "backup"))
         rest = iter(parts[30:])
         while not making.done():
-            feed(service, clock, next(rest))
-            await asyncio.sleep(0)
+            for piece in islice(rest, 1):
+                feed(service, clock, piece)
+            await asyncio.sleep(0.001)
         await making
         with pytest.raises(backup.BackupError, match="there already"):
             await back_up_to(service, store, tmp_path / "backup")
@@ -525,14 +530,16 @@ async def test_a_shift_report_says_what_the_shift_made(tmp_path: Path) -> None:
     async with running(service_on(tmp_path, clock, line)) as service:
         for piece in parts:
             feed(service, clock, piece)
-        await until(lambda: service.store.waiting == 0)
+        await everything_stored(service)
         start = int(parts[0].time.min())
         found = await service.store.call(
             lambda: report(
                 line, service.core.tags, service.store.historian, service.ledger, start, clock.time
             )
         )
-        assert 20 < found.metres["coater"] < 30
+        stream = busy_stream()
+        length = stream.value[stream.tag == list(line.tags).index("coater.web_length")]
+        assert found.metres["coater"] == pytest.approx(np.nanmax(length) - length[0])
         loading = next(each for each in found.parameters if each.name == "coating.mass_loading")
         status = service.status.parameters["coating.mass_loading"]
         assert loading.measured >= status.count > 0
