@@ -81,6 +81,8 @@ class Dryer:
         """Hall temperature [degC]."""
         self.exit = zones[-1].end
         """Where a cell counts as dried [m]."""
+        self._blown = math.nan, math.nan
+        """Air speed [m/s] and its heat transfer coefficient [W/m^2/K]."""
         self._done = 0
         self._centres: Floats = np.zeros(0)
         """Middle of every cell [m of the encoder]."""
@@ -109,10 +111,12 @@ class Dryer:
         last = web.closed
         first = min(max(int((head - self._plant.layout.rewinder) / web.length), 0), last)
         if last > self._centres.size:
-            self._centres = (np.arange(2 * last) + 0.5) * web.length
+            self._centres = (np.arange(2 * last, dtype=np.float64) + 0.5) * web.length
         part = slice(first, last)
+        if air_speed != self._blown[0]:
+            self._blown = air_speed, float(heat_transfer(air_speed, self._nature.drying))
         decay = max(1.0 - self._plant.deviations.alpha_decay_per_h * now_s / 3600.0, 0.2)
-        alpha = float(heat_transfer(air_speed, self._nature.drying)) * decay
+        alpha = self._blown[1] * decay
         hall = dryer.ambient_alpha_w_m2k
         field: Floats = (np.asarray(zones) - self.ambient) @ self._shares + (self.ambient + 273.15)
         alphas = hall + (alpha - hall) * self._inside

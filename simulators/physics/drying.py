@@ -204,8 +204,8 @@ def conductance(alpha: Values, film: Values, coefficients: DryingCoefficients) -
     c = coefficients
     heat = c.pressure * c.air_molar_mass / GAS_CONSTANT * c.air_heat_capacity
     lewis = 0.0241 * 273.15**-0.81 * 298.15**1.75 / (heat * c.diffusivity)
-    unit = lewis ** (-2.0 / 3.0) / heat * c.molar_mass * c.pressure / GAS_CONSTANT
-    return alpha * unit * np.power(floats(film), -0.04)
+    unit: float = lewis ** (-2.0 / 3.0) / heat * c.molar_mass * c.pressure / GAS_CONSTANT
+    return floats(alpha) * unit * np.power(floats(film), -0.04)
 
 
 def film_temperature(

@@ -151,9 +151,7 @@ class _Course:
         )
 
 
-def run_task(
-    task: Task, line: LineConfiguration, beside: Path, metres: float | None
-) -> list[Run]:
+def run_task(task: Task, line: LineConfiguration, beside: Path, metres: float | None) -> list[Run]:
     """Run a scenario under every controller of the task, in step with one another.
 
     Args:
