@@ -33,6 +33,7 @@ from twin.app import build_service, configure_logging, load_challengers, open_re
 from twin.cli.assessment.command import assess, scenario_file
 from twin.cli.backtesting import backtest
 from twin.cli.calibrating import calibrate_command
+from twin.cli.certs import certs
 from twin.cli.demo import DemoOptions, run_demo
 from twin.cli.designing import design, sensitivity
 from twin.cli.doctor import Finding, examine
@@ -48,8 +49,8 @@ from twin.cli.view import view
 from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
-from twin.historian import HistorianError
-from twin.ports import ConfigurationMismatch
+from twin.migrating import LedgerError
+from twin.ports import ConfigurationMismatch, HistorianError
 from twin.spool import SpoolError
 
 app = typer.Typer(
@@ -61,6 +62,7 @@ app = typer.Typer(
 for command in (record, replay, backtest, assess):
     app.command()(command)
 app.command("import")(import_)
+app.command()(certs)
 app.command("calibrate")(calibrate_command)
 app.command()(design)
 app.command()(sensitivity)
@@ -79,6 +81,7 @@ def main() -> None:
         DataError,
         HistorianError,
         SpoolError,
+        LedgerError,
         LineFailedError,
         RecordingError,
         ScenarioError,
