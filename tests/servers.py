@@ -210,8 +210,7 @@ class Broker:
         self.stop()
         text = self._configuration.read_text().replace("persistence false", "persistence true")
         self._configuration.write_text(
-            f"{text}persistence_location {folder}/\n"
-            "autosave_on_changes true\nautosave_interval 1\nuser root\n"
+            f"{text}persistence_location {folder}/\nautosave_interval 1\nuser root\n"
         )
         self.start()
 

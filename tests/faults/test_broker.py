@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.scene import Gauges, Twin, line, reckon
+from tests.faults.scene import Gauges, Twin, line, reckon, wait_for
 from tests.servers import Broker, broker
 
 __all__ = ["broker"]
@@ -30,6 +30,12 @@ def test_a_broker_that_is_restarted_costs_nothing(
         twin.start()
         gauges = Gauges(broker.port, RATE)
         for _ in range(restarts):
+            if not decent:
+                # what it took for a twin that was away, and did not save, it loses itself
+                wait_for(lambda: twin.figures()["connected"])
+                received = twin.figures()["received"]
+                wait_for(lambda: twin.figures()["received"] > received)  # noqa: B023
+                time.sleep(1.5)
             time.sleep(chance.uniform(0.5, 1.5))
             broker.stop(decent)
             time.sleep(chance.uniform(0.0, 1.0))

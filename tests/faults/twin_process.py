@@ -24,7 +24,11 @@ async def serve(line: LineConfiguration, folder: Path) -> None:
     loop.add_signal_handler(signal.SIGTERM, service.stop)
 
     def tell() -> None:
-        figures = {**asdict(service.store.state), "received": service.core.received}
+        figures = {
+            **asdict(service.store.state),
+            "received": service.core.received,
+            "connected": all(source.state.connected for source in service.sources),
+        }
         print(json.dumps(figures), flush=True)
 
     def asked() -> None:
