@@ -177,13 +177,13 @@ class Relay:
 
 
 class Broker:
-    """A mosquitto process without persistence."""
+    """A mosquitto process without persistence; for everybody, or as `secured` says."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, secured: str = "allow_anonymous true\n") -> None:
         self.port = free_port()
         self._configuration = folder / "mosquitto.conf"
         self._configuration.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
+            f"user root\nlistener {self.port} 127.0.0.1\n{secured}persistence false\n"
             "max_queued_messages 1000000\nmax_inflight_messages 1000\nlog_dest none\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
