@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from twin.alarms import Acknowledged, Report, Shelved
 from twin.configuration.models import LineConfiguration
 from twin.files import sha256
 from twin.intervention import (
@@ -124,11 +125,16 @@ class Manifest(_Part):
 
 
 Logged = OfflineMeasurement | Intervention
-_KINDS: Final[dict[str, type[Decided | ModeSet | FellSilent | ModelUsed]]] = {
+_KINDS: Final[
+    dict[str, type[Decided | ModeSet | FellSilent | ModelUsed | Report | Acknowledged | Shelved]]
+] = {
     "decided": Decided,
     "mode set": ModeSet,
     "fell silent": FellSilent,
     "model used": ModelUsed,
+    "report": Report,
+    "acknowledged": Acknowledged,
+    "shelved": Shelved,
 }
 
 
@@ -150,6 +156,8 @@ def entry_of(logged: Logged, after: int, names: Sequence[str]) -> dict[str, Any]
         ]
         return {"after": after, "kind": "wrote", **content, "outcomes": outcomes}
     kind = next(name for name, each in _KINDS.items() if isinstance(logged, each))
+    if isinstance(logged, Report):
+        content = {"report": content}
     return {"after": after, "kind": kind, **content}
 
 
@@ -174,6 +182,9 @@ def logged_in(entry: dict[str, Any], index: Mapping[str, int]) -> Logged | None:
             for each in content.pop("outcomes")
         )
         return Wrote(**content, outcomes=outcomes)
+    if entry["kind"] == "report":
+        said = content["report"]
+        return Report(**{**said, "evidence": tuple(said["evidence"])})
     return _KINDS[entry["kind"]](**content)
 
 

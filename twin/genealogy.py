@@ -97,7 +97,8 @@ class Rolls:
         if web.config.unwinds is not None:
             return self._unwind(web, web.config.unwinds, after, until)
         if not web.threads:
-            web.begin(Thread(web.position.first, web.position.first, 1.0, -math.inf))
+            first = web.position.first
+            web.begin(Thread(first, first, 1.0, -math.inf, NEVER))
         return self._wind(web, after, until) + self._splice(web, after, until)
 
     def _wind(self, web: Web, after: int, until: int) -> list[Milestone]:
@@ -154,7 +155,7 @@ class Rolls:
         roll = rolls.get(number)
         known = roll is not None and math.isfinite(roll.end)
         origin, low = (roll.end, roll.start) if roll and known else (math.nan, math.nan)
-        web.begin(Thread(encoder, origin, -1.0 / (1.0 + web.config.stretch), low))
+        web.begin(Thread(encoder, origin, -1.0 / (1.0 + web.config.stretch), low, time))
         if known:
             self._splices += [(origin, time), (low, time)]
         what = "roll mounted" if known else "unknown roll"
@@ -166,7 +167,7 @@ class Rolls:
             return []
         thread = web.threads[-1]
         origin = thread.position(encoder) - (value - before)
-        web.begin(Thread(encoder, origin, thread.slope, thread.low))
+        web.begin(Thread(encoder, origin, thread.slope, thread.low, time))
         self._splices += [(origin, time), (origin + value - before, time)]
         return [Milestone(time, "cut out", web.name, self._here.get(web.name, NO_ROLL), origin)]
 

@@ -60,6 +60,8 @@ class DuckDBHistorian:
         HistorianError: from every method, where DuckDB refuses: disk full, file locked or damaged.
     """
 
+    settles: Final = 0.0
+
     def __init__(self, path: Path, tags: TagTable, *, memory_mb: int = 512) -> None:
         """Open or create the file.
 
@@ -283,13 +285,16 @@ class DuckDBHistorian:
             )
 
     def _insert_events(self, events: Sequence[Event]) -> None:
+        times = [event.time for event in events]
+        known = set(self.events(min(times), max(times) + 1))
+        new = [event for event in dict.fromkeys(events) if event not in known]
         self._insert(
             "events",
             {
-                "time": np.asarray([event.time for event in events], np.int64),
-                "kind": [event.kind for event in events],
-                "subject": [event.subject for event in events],
-                "text": [event.text for event in events],
+                "time": np.asarray([event.time for event in new], np.int64),
+                "kind": [event.kind for event in new],
+                "subject": [event.subject for event in new],
+                "text": [event.text for event in new],
             },
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -11,6 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Float, Integer, String, Table
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from twin.alarms import Alarm
 
 Row = dict[str, Any]
 
@@ -49,7 +52,15 @@ _STATES: Final = _log(
     _text("note"),
 )
 _MODES: Final = _log("mode_changes", _text("step"), _text("mode"), _text("reason"), _text("by"))
-_ALARMS: Final = _log("alarms", _text("subject"), _text("text"), Column("cleared", BigInteger))
+_ALARMS: Final = Table(
+    "alarm_book",
+    _METADATA,
+    Column("id", String, primary_key=True),
+    _time(),
+    _text("state"),
+    Column("document", sa.JSON, nullable=False),
+)
+_ALARM_STATES: Final = _log("alarm_states", _text("alarm"), _text("state"), _text("by"))
 _AUDIT: Final = _log("audit", _text("who"), _text("what"), Column("details", sa.JSON))
 _MODELS: Final = _log("models", _text("step"), _text("model"), _text("version"))
 _MODEL_CHANGES: Final = _log(
@@ -174,22 +185,32 @@ class Ledger:
         """Newest first."""
         return self._newest(_MODES, limit)
 
-    def raise_alarm(self, time: int, subject: str, text: str) -> None:
-        """Record that something needs a person."""
-        self._note(_ALARMS, time=time, subject=subject, text=text)
-
-    def clear_alarms(self, time: int, subject: str) -> None:
-        """Record that the open alarms of a subject are over."""
+    def put_alarm(self, alarm: Alarm) -> None:
+        """Record an alarm, or the state that it has now."""
+        values = {"time": alarm.time, "state": alarm.state, "document": asdict(alarm)}
+        entry = {
+            "time": alarm.changed,
+            "alarm": alarm.id,
+            "state": alarm.state,
+            "by": alarm.by,
+        }
         with self._engine.begin() as connection:
-            connection.execute(
-                sa.update(_ALARMS)
-                .where(_ALARMS.c.subject == subject, _ALARMS.c.cleared.is_(None))
-                .values(cleared=time)
-            )
+            _put(connection, _ALARMS, {"id": alarm.id}, values)
+            _once(connection, _ALARM_STATES, entry, {})
 
-    def alarms(self, limit: int | None = 100) -> list[Row]:
-        """Newest first; `cleared` is None while an alarm lasts."""
-        return self._newest(_ALARMS, limit)
+    def alarms(self, limit: int | None = 100) -> list[Alarm]:
+        """As last recorded, newest first."""
+        query = sa.select(_ALARMS).order_by(_ALARMS.c.time.desc(), _ALARMS.c.id).limit(limit)
+        return [_alarm(row["document"]) for row in self._rows(query)]
+
+    def open_alarms(self) -> list[Alarm]:
+        """Those that are not cleared."""
+        query = sa.select(_ALARMS).where(_ALARMS.c.state != "cleared").order_by(_ALARMS.c.time)
+        return [_alarm(row["document"]) for row in self._rows(query)]
+
+    def alarm_states(self, limit: int | None = 100) -> list[Row]:
+        """Every state that an alarm took, newest first."""
+        return self._newest(_ALARM_STATES, limit)
 
     def audit(self, time: int, who: str, what: str, details: Mapping[str, Any]) -> None:
         """Record what a person or the twin did."""
@@ -317,6 +338,10 @@ class Ledger:
     def _rows(self, query: sa.Select[Any]) -> list[Row]:
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _alarm(document: Row) -> Alarm:
+    return Alarm(**{**document, "evidence": tuple(document["evidence"])})
 
 
 def _put(

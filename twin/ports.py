@@ -27,6 +27,13 @@ class Source(Protocol):
         """What arrived, in batches of about 100 ms; tag indices of the line's tag table, SI."""
         ...
 
+    def safe(self) -> None:
+        """The oldest of the batches handed out, and not yet said so of, will outlast a crash.
+
+        A source whose peer keeps messages until they are acknowledged acknowledges them now.
+        """
+        ...
+
     @property
     def state(self) -> ConnectionState:
         """Whether it is connected, and what it lost."""
@@ -133,6 +140,24 @@ class Buckets:
     count: Ints
 
 
+class Refused(Exception):  # noqa: N818  # a fact about samples, named as such
+    """A historian will never take these samples or events; the message says why.
+
+    `append` raises it where the content is at fault, and nothing else would help than other
+    content. What it was sent together with may be sent again without it; a historian that found
+    out which it is names it, and has taken all the rest.
+    """
+
+    def __init__(
+        self, reason: str, batch: SampleBatch | None = None, events: Sequence[Event] = ()
+    ) -> None:
+        super().__init__(reason)
+        self.batch = batch
+        """The samples and laboratory values that were refused; None where it is not known which."""
+        self.events = tuple(events)
+        """The events that were refused."""
+
+
 class Historian(Protocol):
     """The time-series store. Synchronous: the service gives it a thread of its own.
 
@@ -140,8 +165,22 @@ class Historian(Protocol):
     another value keeps the later one. Bad samples are kept with their status code.
     """
 
+    @property
+    def settles(self) -> float:
+        """For how long after `append` a crash of the store may lose what it had taken, s.
+
+        0: durable when it returns. Otherwise `twin.store` keeps what was delivered for as long, and
+        delivers it again after an `append` that failed: a restart of the store must make one fail.
+        """
+        ...
+
     def append(self, batch: SampleBatch, events: Sequence[Event] = ()) -> None:
-        """Durable when it returns."""
+        """Taken when it returns, and durable `settles` seconds later.
+
+        Raises:
+            Refused: this content will never be taken, however often it is sent.
+            Exception: anything else; not taken, to be sent again as it is.
+        """
         ...
 
     def read(self, tags: Sequence[int], start: int, end: int) -> SampleBatch:

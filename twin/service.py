@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 import structlog
 
+from twin.alarms import Acknowledged, Alarm, Report, Shelved
 from twin.challenger import Challengers
 from twin.chronicle import Chronicle
 from twin.clock import Clock
@@ -37,7 +38,7 @@ from twin.recommendation import Change, Recommendation
 from twin.registry import Registry
 from twin.samples import SampleBatch
 from twin.status import LineStatus
-from twin.store import Store
+from twin.store import Safe, Store
 from twin.trust import ModeChange
 from twin.units import to_si
 
@@ -55,6 +56,8 @@ MODELS = 2.0
 """Seconds between looks whether another model was promoted."""
 RETRY = 1.0
 """Seconds between attempts to publish."""
+AWAY = 5.0
+"""Seconds without a connection that are an alarm."""
 CLEAN = 3600.0
 """Seconds between deletions of what is older than the store keeps."""
 
@@ -135,6 +138,7 @@ class Service:
         self._chronicle = Chronicle(core.line, core.tags)
         self._recorder: Recorder | None = None
         self._away: dict[str, int] = {}
+        self._reported: dict[str, bool] = {}
         self._units = {
             f"{step}.{output}": (*to_si(config.unit), config.unit)
             for step, configuration in core.line.steps.items()
@@ -173,6 +177,7 @@ class Service:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                await self._recall_alarms()
                 for step, version in self._versions.items():
                     model = self.core.line.steps[step].model
                     self._note(self._ledger.use_model, self.clock.now(), step, model, version)
@@ -211,6 +216,15 @@ class Service:
                 await store
             await self.store.call(self._ledger.close)
 
+    async def _recall_alarms(self) -> None:
+        """Those that were open when the service ended."""
+        try:
+            known = await self.store.call(self._ledger.open_alarms)
+        except Exception as error:  # a database may fail in any way; the line goes on
+            log.error("ledger", problem=str(error))
+            return
+        self._carry_out(self.core.alarms.restore(known, self.clock.now()))
+
     async def _watch(self) -> None:
         while True:
             heard = self.core.received
@@ -219,6 +233,7 @@ class Service:
             if self.core.received == heard:
                 self._intervene(FellSilent(now))
             self._mark_gaps(now)
+            self.report(_not_stored(self.store.error, now))
             if self._recorder is not None:
                 self._recorder.tick(now)
 
@@ -227,6 +242,7 @@ class Service:
         for source in self.sources:
             name, connected = source.state.name, source.state.connected
             since = self._away.pop(name, None)
+            self.report(_away(name, connected, now))
             if not connected:
                 self._away[name] = now if since is None else since
             elif since is not None and self._recorder is not None:
@@ -272,10 +288,10 @@ class Service:
 
     async def _follow(self, source: Source) -> None:
         async for batch in source.batches():
-            self.feed(batch)
+            self.feed(batch, source.safe)
 
-    def feed(self, batch: SampleBatch) -> None:
-        """Take a batch as if a connector had delivered it."""
+    def feed(self, batch: SampleBatch, safe: Safe | None = None) -> None:
+        """Take a batch as if a connector had delivered it; `safe` as in `Store.put`."""
         now = self.clock.now()
         arrivals = Arrivals.at(now, batch)
         batch = arrivals.batch
@@ -285,7 +301,7 @@ class Service:
             events = self.core.feed(batch, now)
         finally:
             # what the line said is stored even where the core cannot follow
-            self.store.put(self.core.kept)
+            self.store.put(self.core.kept, safe=safe)
         self._carry_out(events)
         if self._challengers is not None:
             self.store.put(self._challengers.feed(batch, now))
@@ -337,6 +353,33 @@ class Service:
         self._intervene(ModeSet(now, step, mode, by))
         self._note(self._ledger.audit, now, by, "set mode", {"step": step, "mode": mode})
 
+    def report(self, report: Report) -> None:
+        """Somebody beside the line says that something is wrong, or not; repeating is no news."""
+        if self._reported.get(report.key, False) != report.active:
+            self._reported[report.key] = report.active
+            self._intervene(report)
+
+    def acknowledge(self, alarm: str, by: str) -> None:
+        """A person has seen an alarm.
+
+        Raises:
+            KeyError: no such alarm.
+        """
+        now = self.clock.now()
+        self._intervene(Acknowledged(now, alarm, by))
+        self._note(self._ledger.audit, now, by, "acknowledge", {"alarm": alarm})
+
+    def shelve(self, alarm: str, seconds: float, by: str) -> None:
+        """A person does not want to be told of an alarm for a while; 0 s ends that.
+
+        Raises:
+            KeyError: no such alarm.
+            ValueError: longer than an alarm may be shelved.
+        """
+        now = self.clock.now()
+        self._intervene(Shelved(now, alarm, now + int(seconds * NANOSECONDS), by))
+        self._note(self._ledger.audit, now, by, "shelve", {"alarm": alarm, "seconds": seconds})
+
     def _decide(self, identity: str, accept: bool, by: str, note: str) -> None:
         now = self.clock.now()
         self._intervene(Decided(now, identity, accept, by, note))
@@ -367,11 +410,16 @@ class Service:
                     self._note(
                         self._ledger.change_mode, event.time, event.step, event.mode, event.reason
                     )
-                    if event.mode == "shadow":
-                        self._note(self._ledger.raise_alarm, event.time, event.step, event.reason)
-                    else:
-                        self._note(self._ledger.clear_alarms, event.time, event.step)
                     log.info("mode", step=event.step, mode=event.mode, reason=event.reason)
+                case Alarm():
+                    self._note(self._ledger.put_alarm, event)
+                    log.warning(
+                        "alarm",
+                        subject=event.subject,
+                        kind=event.kind,
+                        state=event.state,
+                        evidence="; ".join(event.evidence),
+                    )
                 case Milestone():
                     self._note(_remember, self._ledger, event)
                 case BatchReleased():
@@ -474,6 +522,19 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _away(name: str, connected: bool, now: int) -> Report:
+    lasting = int(AWAY * NANOSECONDS)
+    evidence = (f"{name} is not connected; its values are missing",)
+    return Report(
+        now, "connector", "away", name, not connected, "high", "", evidence, lasting=lasting
+    )
+
+
+def _not_stored(error: str | None, now: int) -> Report:
+    evidence = (f"the historian does not write: {error}; samples wait for it",)
+    return Report(now, "store", "not writing", "historian", error is not None, "high", "", evidence)
 
 
 def _remember(ledger: Ledger, event: Milestone) -> None:

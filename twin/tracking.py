@@ -57,6 +57,7 @@ class Tracker:
         batch_inputs: Mapping[str, Sequence[int]],
         held: Sequence[int] = (),
     ) -> None:
+        self._segment = line.segment
         self._interval = int(max(web.interval for web in line.webs.values()) * SECOND)
         webs = sorted(line.webs.items(), key=lambda item: item[1].unwinds is not None)
         self._webs = {name: Web(name, config) for name, config in webs}
@@ -153,6 +154,14 @@ class Tracker:
         Positions are remembered for `MEMORY`.
         """
         return self._webs[web].locate_under(station, time)
+
+    def coming(self, web: str, station: float, time: int, count: int) -> Ints:
+        """Segments that pass a place of a web (m) next, as known at `time` (ns); `count` at most.
+
+        Fewer where a roll ends.
+        """
+        machine = self._webs[web]
+        return machine.coming(machine.distance(station), time, self._segment, count)
 
     def batch_at(self, batches: str, segments: Ints, time: Ints) -> Ints:
         """Number of the batch that each segment is made of as known at `time`, -1 if unknown."""

@@ -27,6 +27,8 @@ class Thread:
     slope: float
     low: float
     """Lowest coated position that belongs to it."""
+    known: int
+    """When the machine told of it, ns."""
     next: Thread | None = None
     """The thread that follows it in the machine."""
 
@@ -90,6 +92,32 @@ class Web:
     def locate_under(self, station: str, time: Ints) -> Floats:
         """Coated positions under a station, m; NaN where no web."""
         return self.locate(self.position.at(time) - self.distance(self._place(station)))
+
+    def coming(self, distance: float, time: int, segment: float, count: int) -> Ints:
+        """Segments that pass next at a distance from the reference, as known at `time`.
+
+        Args:
+            distance: encoder travel to the place, m.
+            time: ns.
+            segment: length of a segment, m.
+            count: how many at most.
+
+        Returns:
+            In the order of passing; fewer where a roll ends.
+        """
+        reach = self.encoder(time) - distance
+        found: list[int] = []
+        threads = [thread for thread in self.threads if thread.known <= time]
+        ends = [thread.start for thread in threads[1:]] + [math.inf] * bool(threads)
+        for thread, end in zip(threads, ends, strict=True):
+            while reach < end and len(found) < count:
+                position = thread.position(reach + 0.5 * segment)
+                if not position >= thread.low:
+                    break
+                found.append(math.floor(position / segment))
+                reach += segment
+            reach = max(reach, end)
+        return np.array(list(dict.fromkeys(found)), np.int64)
 
     def forget(self, before: int) -> None:
         """Drop positions before a time, and threads that had left the last station by then."""

@@ -141,6 +141,9 @@ class OpcUaSource:
             parcels = await self._intake.take()
             yield SampleBatch.concatenate([self._batch(parcel) for parcel in parcels])
 
+    def safe(self) -> None:
+        """Nothing to be said to an OPC UA server: it forgets what it has sent."""
+
     async def write(self, write: Write) -> WriteOutcome:
         """Write a setpoint, read it back and compare. Never raises for what the machine does."""
         nothing = math.nan

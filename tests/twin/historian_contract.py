@@ -148,6 +148,13 @@ class HistorianContract:
         found = historian.buckets([0], START, START + 90 * 86_400 * SECOND, 5_000)[0]
         assert found.mean.tolist() == [1.0, 2.0]
 
+    def test_an_event_given_again_is_kept_once(self, opened: Open) -> None:
+        historian = opened(TAGS)
+        first, second = Event(START, "splice", "coater", "1"), Event(START, "splice", "coater", "2")
+        historian.append(batch(), [first, second, first])
+        historian.append(batch(), [second])
+        assert sorted(historian.events(START, START + 1), key=lambda e: e.text) == [first, second]
+
     def test_events_are_read_by_time(self, opened: Open) -> None:
         historian = opened(TAGS)
         later = Event(START + 2 * SECOND, "roll wound", "coater", "1 at 12.00 m")

@@ -51,6 +51,7 @@ from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
 from twin.historian import HistorianError
 from twin.ports import ConfigurationMismatch
+from twin.spool import SpoolError
 
 app = typer.Typer(
     help="The digital twin of a battery pilot line.",
@@ -79,6 +80,7 @@ def main() -> None:
         ConfigurationMismatch,
         DataError,
         HistorianError,
+        SpoolError,
         LineFailedError,
         RecordingError,
         ScenarioError,

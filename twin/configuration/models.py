@@ -71,6 +71,12 @@ class MqttConnector(Section):
         65_536, description="bytes; a longer message is counted and not parsed"
     )
     reconnect_max_delay: Duration = Field(5.0, gt=0, description="longest pause between attempts")
+    session_expiry: Duration = Field(
+        86_400.0,
+        ge=0,
+        le=4_294_967_294,
+        description="for how long the broker keeps messages for a twin that is away",
+    )
     publish: str | None = Field(
         None, description="topic under which recommendations are published, retained"
     )
@@ -243,12 +249,23 @@ class OutputConfiguration(Section):
     uncertainty: float | None = Field(
         None, gt=0, description="of one measurement of a segment, one sigma, in unit"
     )
+    model_uncertainty: float | None = Field(
+        None,
+        gt=0,
+        description="of the model before anything was measured, one sigma, in unit; without it "
+        "there is no interval and no advice before the first measurement",
+    )
     target: float | None = Field(None, description="in unit")
     limits: tuple[float, float] | None = Field(None, description="specification, in unit")
     correction: str = Field(
         "offset",
         description="how measurements correct the model: `offset` by a difference, `relative` by a "
         "factor (flows, concentrations), or the name of an input of the step whose zero is unknown",
+    )
+    builds_on: str | None = Field(
+        None,
+        description="an output before it, with the same correction and a gauge that reads earlier: "
+        "what that gauge corrects acts on this output, whose own gauge corrects what is left",
     )
     weight: float = Field(1.0, ge=0, description="cost of leaving the target, relative to others")
 
@@ -293,6 +310,12 @@ class StoreConfiguration(Section):
 
     folder: Path = Field(Path("var"), description="created where missing")
     retention: Duration = Field(90 * 86400.0, gt=0, description="older samples are deleted")
+    spool: int = Field(
+        2_000_000_000,
+        ge=10_000_000,
+        description="bytes on disk for what the historian has not taken, 24 a sample; "
+        "when full the oldest is dropped",
+    )
 
 
 class LineConfiguration(Section):
