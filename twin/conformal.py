@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from twin.samples import Floats, Ints
+from twin.snapshot import Snapshot
 
 MISSED: Final = 0.1
 """Share of measurements that the interval may miss."""
@@ -59,6 +60,16 @@ class Margin:
             self._levels.append(self._level)
         if len(self._times) > 2 * HISTORY:
             del self._times[:-HISTORY], self._levels[:-HISTORY]
+
+    def snapshot(self) -> Snapshot:
+        """What it has learned."""
+        times, levels = np.array(self._times, np.int64), np.array(self._levels)
+        return {"level": self._level, "times": times, "levels": levels}
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        self._level = state["level"]
+        self._times, self._levels = state["times"].tolist(), state["levels"].tolist()
 
     def _stated(self, time: int) -> float:
         index = bisect_right(self._times, time) - 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from twin.advice import Advisor
 from twin.alarms import Acknowledged, Alarm, AlarmBook, Priority, Report, Shelved
 from twin.comparison import Comparator, Comparison, gauge_columns, make_estimators
 from twin.configuration.models import LineConfiguration, Mode
+from twin.fitting import check, conditions
 from twin.genealogy import BatchReleased, Milestone
 from twin.guard import Guard
 from twin.ingest import NANOSECONDS, Ingest
@@ -26,6 +28,7 @@ from twin.ports import Surrogate, WriteOutcome
 from twin.prediction import BatchPrediction, Prediction, Predictor, input_columns
 from twin.recommendation import Recommendation, State
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
+from twin.snapshot import Renumbering, Snapshot, SnapshotError
 from twin.tracking import MEMORY, Tracked, Tracker
 from twin.trust import ModeChange, Trust
 
@@ -468,3 +471,72 @@ class Core:
             self.rejected["laboratory value of unknown material"] += 1
             return []
         return [comparison]
+
+    def snapshot(self) -> Snapshot:
+        """All that it must remember, so that another core goes on where this one is now."""
+        return {
+            "fits": conditions(self.line, self.surrogates),
+            "tags": [tag.name for tag in self.tags],
+            "ingest": self._ingest.snapshot(),
+            "tracker": self.tracker.snapshot(),
+            "table": self.table.snapshot(),
+            "estimators": {name: each.snapshot() for name, each in self.estimators.items()},
+            "predictor": self.predictor.snapshot(),
+            "learned": dict(self._comparator.last),
+            "trust": self.trust.snapshot(),
+            "guard": self._guard.snapshot(),
+            "waiting": [[known, number, asdict(m)] for known, number, m in self._waiting],
+            "numbers": self._numbers,
+            "rows": [[*of, *row] for of, row in self._rows.items()],
+            "open": [recommendation.snapshot() for recommendation in self.open.values()],
+            "last_decision": dict(self._last_decision),
+            "latest": self.latest.copy(),
+            "latest_time": self.latest_time.copy(),
+            "received": self.received,
+            "rejected": dict(self.rejected),
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Go on where the core that gave the snapshot was; for a core that has been fed nothing.
+
+        Tags may be numbered otherwise, come and go. Targets, limits, modes, uncertainties, pauses
+        may have changed; webs, batches, inputs and outputs must be the same.
+
+        Raises:
+            SnapshotError: it does not fit the configuration; this core is of no use then.
+        """
+        try:
+            check(state["fits"], conditions(self.line, self.surrogates))
+            self._restore(state)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise SnapshotError(f"the snapshot is incomplete: {error!r}") from error
+
+    def _restore(self, state: Snapshot) -> None:
+        renumber = Renumbering(
+            state["tags"], {tag.name: index for index, tag in enumerate(self.tags)}
+        )
+        self._ingest.restore(state["ingest"], renumber)
+        self.tracker.restore(state["tracker"], renumber)
+        self.table.restore(state["table"])
+        for name, estimator in state["estimators"].items():
+            if name in self.estimators:
+                self.estimators[name].restore(estimator)
+        self.predictor.restore(state["predictor"])
+        self._comparator.last = dict(state["learned"])
+        self.trust.restore(state["trust"])
+        self._guard.restore(state["guard"], renumber)
+        for known, number, values in state["waiting"]:
+            measurement = OfflineMeasurement(**values)
+            measurement = replace(measurement, tag=renumber(measurement.tag))
+            heapq.heappush(self._waiting, (known, number, measurement))
+        self._numbers = state["numbers"]
+        self._rows = {(step, kind): (count, last) for step, kind, count, last in state["rows"]}
+        for values in state["open"]:
+            standing = Recommendation.restored(values)
+            changes = tuple(replace(c, tag=renumber(c.tag)) for c in standing.changes)
+            self.open[standing.web] = replace(standing, changes=changes)
+        self._last_decision |= state["last_decision"]
+        renumber.move(state["latest"], self.latest)
+        renumber.move(state["latest_time"], self.latest_time)
+        self.received = state["received"]
+        self.rejected = Counter(state["rejected"])

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from twin.samples import Bools, Floats, Ints
+from twin.snapshot import Snapshot
 
 STEADY_GAIN: Final = 0.05
 """Share of a new residual that the bias takes over on a line where nothing happens."""
@@ -184,6 +185,26 @@ class BiasEstimator:
     def _unread(self) -> float:
         """Sigma of the first measurement against the model, SI."""
         return math.sqrt(self._prior**2 + self._floor) if math.isfinite(self._prior) else math.nan
+
+    def snapshot(self) -> Snapshot:
+        """What it has learned; rows once remembered stay, so that a view of them will do."""
+        return {
+            "numbers": [self._noise, self._bias, self._variance, self._suspect, self._scale],
+            "sums": list(self._sums),
+            "lengths": list(self._lengths),
+            "updates": self._updates,
+            "times": self._times[: self._count],
+            "states": self._states[:, : self._count],
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave, which may have been told another uncertainty."""
+        noise, self._bias, self._variance, self._suspect, self._scale = state["numbers"]
+        self._noise = max(self._floor, noise)
+        self._sums, self._lengths = list(state["sums"]), list(state["lengths"])
+        self._updates, self._count = state["updates"], len(state["times"])
+        self._times = np.append(state["times"], np.empty(1024, np.int64))
+        self._states = np.append(state["states"], np.zeros((4, 1024)), axis=1)
 
     def _known(self, time: Ints) -> tuple[Bools, Floats]:
         index = np.searchsorted(self._times[: self._count], time, "right") - 1

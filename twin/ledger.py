@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -16,6 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from twin.alarms import Alarm
 from twin.audit import FIRST, AuditRow, canonical, chained
+from twin.migrating import migrate
 
 Row = dict[str, Any]
 
@@ -130,6 +134,14 @@ _BATCHES: Final = Table(
     Column("parameters", sa.JSON, nullable=False),
 )
 
+_INTERVENTIONS: Final = Table(
+    "interventions",
+    _METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
+    Column("document", sa.JSON, nullable=False),
+)
+
 
 class Ledger:
     """What was advised and decided, and the material's genealogy; in SQLite or another database.
@@ -143,15 +155,18 @@ class Ledger:
     """
 
     def __init__(self, url: str) -> None:
-        """Open the database and create what it lacks.
+        """Open the database, create it or bring it up to date.
 
         Args:
             url: SQLAlchemy's, e.g. sqlite:////var/lib/linetwin/ledger.sqlite
+
+        Raises:
+            LedgerError: a newer program made it.
         """
+        migrate(sa.make_url(url), _METADATA)
         self._engine = sa.create_engine(url)
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
-        _METADATA.create_all(self._engine)
 
     def __enter__(self) -> Self:
         return self
@@ -396,6 +411,42 @@ class Ledger:
     def slurry_batches(self) -> list[Row]:
         """By number."""
         return self._rows(sa.select(_BATCHES).order_by(_BATCHES.c.batches, _BATCHES.c.number))
+
+    def intervene(self, number: int, time: int, document: Mapping[str, Any]) -> None:
+        """Record what a person or a machine did, until a checkpoint holds what came of it."""
+        values = {"time": time, "document": _finite(document)}
+        self._put(_INTERVENTIONS, {"number": number}, values)
+
+    def interventions(self, after: int) -> list[Row]:
+        """Those with a higher number, in their order."""
+        query = sa.select(_INTERVENTIONS).where(_INTERVENTIONS.c.number > after)
+        return self._rows(query.order_by(_INTERVENTIONS.c.number))
+
+    def last_intervention(self) -> int:
+        """The highest number; 0 where there is none."""
+        with self._engine.connect() as connection:
+            found = connection.execute(sa.select(sa.func.max(_INTERVENTIONS.c.number))).scalar()
+        return int(found or 0)
+
+    def forget_interventions(self, until: int) -> None:
+        """Drop those up to a number: the checkpoints that are kept know them."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(_INTERVENTIONS).where(_INTERVENTIONS.c.number <= until))
+
+    def backup(self, folder: Path) -> list[Path]:
+        """Copy a SQLite ledger into a folder, whole and consistent; of others the site keeps dumps.
+
+        Returns:
+            The files made.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return []
+        file = folder / "ledger.sqlite"
+        with closing(sqlite3.connect(file)) as copy, self._engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            driver.backup(copy)
+        return [file]
 
     def _history(self, connection: sa.Connection, identity: str, made: int) -> list[Row]:
         columns = (_STATES.c.time, _STATES.c.state, _STATES.c.decided_by, _STATES.c.note)

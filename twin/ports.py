@@ -140,6 +140,16 @@ class Buckets:
     count: Ints
 
 
+class HistorianError(Exception):
+    """A store could not be opened or reached, or an operation failed: it may be tried again."""
+
+    def __init__(self, store: str, reason: str) -> None:
+        super().__init__(f"historian {store}: {reason}")
+        self.store = store
+        """Its file or address."""
+        self.reason = reason
+
+
 class Refused(Exception):  # noqa: N818  # a fact about samples, named as such
     """A historian will never take these samples or events; the message says why.
 
@@ -162,7 +172,8 @@ class Historian(Protocol):
     """The time-series store. Synchronous: the service gives it a thread of its own.
 
     A sample is identified by (tag, time): appending it again changes nothing, appending it with
-    another value keeps the later one. Bad samples are kept with their status code.
+    another value keeps the later one. Bad samples are kept with their status code. Events are
+    identified by all that they say, laboratory values by tag, time and material.
     """
 
     @property
@@ -192,7 +203,11 @@ class Historian(Protocol):
         ...
 
     def buckets(self, tags: Sequence[int], start: int, end: int, count: int) -> dict[int, Buckets]:
-        """By tag `count` equal buckets over [start, end): minimum, mean, maximum, good values."""
+        """By tag `count` equal buckets over [start, end): minimum, mean, maximum of what is good.
+
+        Good is what is finite and of good quality. A bucket is as wide as the store's resolution
+        allows, rounded up, so that the last one may be shorter.
+        """
         ...
 
     def events(self, start: int, end: int) -> list[Event]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,6 +17,7 @@ from twin.material import MaterialTable
 from twin.passage import Column, Passage
 from twin.ports import Surrogate
 from twin.samples import Bools, Floats, Ints
+from twin.snapshot import Snapshot
 from twin.tracking import Tracker
 
 ALIKE: Final = 10
@@ -496,6 +497,57 @@ class Predictor:
         alike = table[differs[-1] + 1 :] if len(differs) else table
         smooth = alike.mean(axis=0) if len(alike) else latest
         return np.where(tags, smooth, latest), *found
+
+    def snapshot(self) -> Snapshot:
+        """What was predicted from what, batches and their laboratory values, and the margins."""
+        return {
+            "margins": {name: margin.snapshot() for name, margin in self.margins.items()},
+            "recent": {step: _columns(recent) for step, recent in self._recent.items()},
+            "batches": {
+                step: [[number, time, values] for number, (time, values) in batches.items()]
+                for step, batches in self._batches.items()
+            },
+            "revised": [[*of, *revised] for of, revised in self._revised.items()],
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what a predictor of the same steps, inputs and outputs gave."""
+        for name, margin in state["margins"].items():
+            if name in self.margins:
+                self.margins[name].restore(margin)
+        for step in self._recent:
+            self._recent[step] = _predictions(step, state["recent"][step])
+            self._kept[step] = sum(len(each.segments) for each in self._recent[step])
+            self._batches[step] = {
+                number: (time, values) for number, time, values in state["batches"][step]
+            }
+        self._revised = {
+            (name, batch): (time, value) for name, batch, time, value in state["revised"]
+        }
+
+
+def _columns(predictions: Iterable[Prediction]) -> Snapshot:
+    """Predictions one below the other, and how many segments each has."""
+    rows = [(p.segments, p.time, p.inputs, p.mean, p.in_domain) for p in predictions]
+    if not rows:
+        return {"lengths": []}
+    names = ("segments", "time", "inputs", "mean", "in_domain")
+    columns = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    return {"lengths": [len(row[0]) for row in rows], **dict(zip(names, columns, strict=True))}
+
+
+def _predictions(step: str, columns: Snapshot) -> deque[Prediction]:
+    """What `_columns` put one below the other."""
+    found: deque[Prediction] = deque()
+    end = 0
+    for length in columns["lengths"]:
+        start, end = end, end + length
+        segments, time, inputs, mean, in_domain = (
+            columns[name][start:end] for name in ("segments", "time", "inputs", "mean", "in_domain")
+        )
+        sigma = np.full_like(mean, np.nan)
+        found.append(Prediction(step, segments, time, inputs, mean, mean, sigma, in_domain))
+    return found
 
 
 class _Numbering(dict[str, int]):

@@ -307,7 +307,7 @@ class Store:
         return True
 
     async def _append(self, batch: SampleBatch, events: tuple[Event, ...]) -> None:
-        """Append, in halves where a part is refused, until what is refused stands alone."""
+        """Append, and set aside what is refused; in halves where it is not known what that is."""
         self._attempts += 1
         try:
             await self.call(lambda: self._historian.append(batch, events))

@@ -14,6 +14,7 @@ import numpy as np
 from twin.configuration.models import WebConfiguration
 from twin.samples import Floats, Ints
 from twin.signal import WebPosition
+from twin.snapshot import Snapshot
 
 
 @dataclass(slots=True)
@@ -125,3 +126,16 @@ class Web:
         while len(self.threads) > 1 and self.threads[1].start <= left:
             del self.threads[0]
         self.position.forget(before)
+
+    def snapshot(self, since: int) -> Snapshot:
+        """What questions about a time >= `since` need."""
+        return {
+            "threads": [[t.start, t.origin, t.slope, t.low] for t in self.threads],
+            "position": self.position.snapshot(since),
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        for values in state["threads"]:
+            self.begin(Thread(*values))
+        self.position.restore(state["position"])

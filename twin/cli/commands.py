@@ -50,8 +50,8 @@ from twin.cli.view import view
 from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
-from twin.historian import HistorianError
-from twin.ports import ConfigurationMismatch
+from twin.migrating import LedgerError
+from twin.ports import ConfigurationMismatch, HistorianError
 from twin.spool import SpoolError
 
 app = typer.Typer(
@@ -83,6 +83,7 @@ def main() -> None:
         DataError,
         HistorianError,
         SpoolError,
+        LedgerError,
         LineFailedError,
         RecordingError,
         ScenarioError,
