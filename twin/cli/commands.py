@@ -122,6 +122,9 @@ def demo(
         Path | None, typer.Option(help="Save the last view as a picture, SVG.")
     ] = None,
     record: Annotated[Path | None, typer.Option(help="Record into this new folder.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Another configuration of the bundled line.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the virtual line and the twin that follows it, and say what the advice was worth."""
@@ -134,6 +137,7 @@ def demo(
         data,
         picture,
         record,
+        config,
     )
     log = (data / "twin.log") if data else Path(os.devnull)
     log.parent.mkdir(parents=True, exist_ok=True)
