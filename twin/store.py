@@ -312,9 +312,10 @@ class Store:
         try:
             await self.call(lambda: self._historian.append(batch, events))
         except Refused as refusal:
-            if refusal.batch is not None:
-                await self._set_aside(refusal.batch, refusal.events, str(refusal))
-                self.stored += self._of_the_line(batch) - self._of_the_line(refusal.batch)
+            found = refusal.batch
+            if found is not None:
+                await self._set_aside(found, refusal.events, str(refusal))
+                self.stored += self._of_line(batch) - self._of_line(found)
                 return
             halves = _halves(batch, events) if self._attempts < ATTEMPTS else ()
             for half in halves:
@@ -322,9 +323,9 @@ class Store:
             if not halves:
                 await self._set_aside(batch, events, str(refusal))
         else:
-            self.stored += self._of_the_line(batch)
+            self.stored += self._of_line(batch)
 
-    def _of_the_line(self, batch: SampleBatch) -> int:
+    def _of_line(self, batch: SampleBatch) -> int:
         return int((batch.tag < self._measured).sum())
 
     async def _set_aside(self, batch: SampleBatch, events: tuple[Event, ...], reason: str) -> None:

@@ -49,6 +49,7 @@ from twin.cli.view import view
 from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
+from twin.migrating import LedgerError
 from twin.ports import ConfigurationMismatch, HistorianError
 from twin.spool import SpoolError
 
@@ -80,6 +81,7 @@ def main() -> None:
         DataError,
         HistorianError,
         SpoolError,
+        LedgerError,
         LineFailedError,
         RecordingError,
         ScenarioError,

@@ -250,12 +250,23 @@ class OutputConfiguration(Section):
     uncertainty: float | None = Field(
         None, gt=0, description="of one measurement of a segment, one sigma, in unit"
     )
+    model_uncertainty: float | None = Field(
+        None,
+        gt=0,
+        description="of the model before anything was measured, one sigma, in unit; without it "
+        "there is no interval and no advice before the first measurement",
+    )
     target: float | None = Field(None, description="in unit")
     limits: tuple[float, float] | None = Field(None, description="specification, in unit")
     correction: str = Field(
         "offset",
         description="how measurements correct the model: `offset` by a difference, `relative` by a "
         "factor (flows, concentrations), or the name of an input of the step whose zero is unknown",
+    )
+    builds_on: str | None = Field(
+        None,
+        description="an output before it, with the same correction and a gauge that reads earlier: "
+        "what that gauge corrects acts on this output, whose own gauge corrects what is left",
     )
     weight: float = Field(1.0, ge=0, description="cost of leaving the target, relative to others")
 
