@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic import Tag as Choice
 
+from twin.configuration.historians import EmbeddedHistorianConfiguration, HistorianConfiguration
 from twin.configuration.section import Section
 from twin.configuration.security import MqttChannel, MqttUser, OpcUaChannel, OpcUaUser
 from twin.tags import ParameterClass, Role, Tag, TagTable
@@ -314,6 +315,10 @@ class StoreConfiguration(Section):
     """Where samples, material and decisions are kept."""
 
     folder: Path = Field(Path("var"), description="created where missing")
+    historian: HistorianConfiguration = Field(
+        default_factory=lambda: EmbeddedHistorianConfiguration(kind="duckdb"),
+        description="what keeps the samples; DuckDB where nothing is said",
+    )
     retention: Duration = Field(90 * 86400.0, gt=0, description="older samples are deleted")
     spool: int = Field(
         2_000_000_000,
