@@ -40,6 +40,7 @@ from twin.jobs import Job, Jobs, JobState
 from twin.ledger import Ledger
 from twin.metrics import Metrics
 from twin.ports import Event, Sink, Source, Surrogate, Write, WriteOutcome
+from twin.promise import Judgement
 from twin.recommendation import Change, Recommendation
 from twin.registry import Registry
 from twin.reloading import ReloadError, changes
@@ -571,6 +572,8 @@ class Service:
                     self._announce(event)
                     self._note(self.ledger.recommend, self.document(event), self.clock.now())
                     self._act(event)
+                case Judgement():
+                    self._note(self.ledger.judge, event)
                 case ModeChange():
                     self._note(
                         self.ledger.change_mode, event.time, event.step, event.mode, event.reason
