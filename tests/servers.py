@@ -177,13 +177,13 @@ class Relay:
 
 
 class Broker:
-    """A mosquitto process, without persistence unless asked for."""
+    """A mosquitto process that keeps nothing unless asked; for everybody, or as `secured` says."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, secured: str = "allow_anonymous true\n") -> None:
         self.port = free_port()
         self._configuration = folder / "mosquitto.conf"
         self._configuration.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
+            f"user root\nlistener {self.port} 127.0.0.1\n{secured}persistence false\n"
             "max_queued_messages 1000000\nmax_inflight_messages 1000\nlog_dest none\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
@@ -210,7 +210,7 @@ class Broker:
         self.stop()
         text = self._configuration.read_text().replace("persistence false", "persistence true")
         self._configuration.write_text(
-            f"{text}persistence_location {folder}/\nautosave_interval 1\nuser root\n"
+            f"{text}persistence_location {folder}/\nautosave_interval 1\n"
         )
         self.start()
 

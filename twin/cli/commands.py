@@ -31,6 +31,7 @@ from simulators.scenario import ScenarioError
 from surrogates import DEFAULT_SAMPLES, DEFAULT_SEED
 from twin.app import build_service, configure_logging, load_challengers, open_registry, read_line
 from twin.cli.assessment.command import assess, scenario_file
+from twin.cli.auditing import audit
 from twin.cli.backtesting import backtest
 from twin.cli.calibrating import calibrate_command
 from twin.cli.certs import certs
@@ -63,6 +64,7 @@ for command in (record, replay, backtest, assess):
     app.command()(command)
 app.command("import")(import_)
 app.command()(certs)
+app.add_typer(audit, name="audit")
 app.command("calibrate")(calibrate_command)
 app.command()(design)
 app.command()(sensitivity)
@@ -124,6 +126,9 @@ def demo(
         Path | None, typer.Option(help="Save the last view as a picture, SVG.")
     ] = None,
     record: Annotated[Path | None, typer.Option(help="Record into this new folder.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Another configuration of the bundled line.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the virtual line and the twin that follows it, and say what the advice was worth."""
@@ -136,6 +141,7 @@ def demo(
         data,
         picture,
         record,
+        config,
     )
     log = (data / "twin.log") if data else Path(os.devnull)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -366,7 +372,7 @@ def export(
     """Export stored samples in their own units."""
     line = read_line(config or bundled("line.yaml"))
     began = time.monotonic()
-    rows = export_samples(line, data / "historian.duckdb", output, tag, start, end)
+    rows = export_samples(line, data, output, tag, start, end)
     if as_json:
         typer.echo(json.dumps({"file": str(output), "rows": rows}))
     else:
