@@ -31,6 +31,7 @@ from simulators.scenario import ScenarioError
 from surrogates import DEFAULT_SAMPLES, DEFAULT_SEED
 from twin.app import build_service, configure_logging, load_challengers, open_registry, read_line
 from twin.cli.assessment.command import assess, scenario_file
+from twin.cli.auditing import audit
 from twin.cli.backtesting import backtest
 from twin.cli.calibrating import calibrate_command
 from twin.cli.certs import certs
@@ -63,6 +64,7 @@ for command in (record, replay, backtest, assess):
     app.command()(command)
 app.command("import")(import_)
 app.command()(certs)
+app.add_typer(audit, name="audit")
 app.command("calibrate")(calibrate_command)
 app.command()(design)
 app.command()(sensitivity)

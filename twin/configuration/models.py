@@ -263,6 +263,11 @@ class OutputConfiguration(Section):
         description="how measurements correct the model: `offset` by a difference, `relative` by a "
         "factor (flows, concentrations), or the name of an input of the step whose zero is unknown",
     )
+    resets_at: Literal["batch", "roll"] | None = Field(
+        None,
+        description="where the model is unknown anew, by its `model_uncertainty`: another slurry "
+        "batch, or another roll on a web that unwinds",
+    )
     builds_on: str | None = Field(
         None,
         description="an output before it, with the same correction and a gauge that reads earlier: "
