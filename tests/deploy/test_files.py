@@ -13,6 +13,9 @@ from typing import Any
 
 import yaml
 
+from connectors.line_protocol import EVENTS, LABORATORY, SAMPLES
+from twin.configuration.models import StoreConfiguration
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -91,3 +94,16 @@ def test_dashboards_ask_the_source_that_is_provisioned() -> None:
         assert asked == {source["uid"]}
         panels = json.loads(file.read_text())["panels"]
         assert len({panel["id"] for panel in panels}) == len(panels)
+
+
+def test_the_historian_in_the_manual_is_one() -> None:
+    text = (ROOT / "docs" / "historians.md").read_text()
+    shown = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
+    store = StoreConfiguration.model_validate(shown["store"])
+    assert store.historian.kind == "influxdb"
+
+
+def test_the_manual_names_every_measurement_that_is_written() -> None:
+    text = (ROOT / "docs" / "historians.md").read_text()
+    for name in (SAMPLES, LABORATORY, EVENTS):
+        assert f"| `{name}` |" in text
