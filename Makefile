@@ -57,12 +57,15 @@ $(VENV)/test.stamp: $(VENV)/run.stamp
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[test]'
 	@touch $@
 
-# A broker and a JavaScript run-time: the foreign peers that the tests talk to.
+# A broker, time-series stores and a JavaScript run-time: the foreign peers that the tests talk to.
 debian:
 	@missing=; \
 	command -v mosquitto >/dev/null || missing="$$missing mosquitto"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
+	command -v influxd >/dev/null || missing="$$missing influxdb"; \
+	command -v victoria-metrics >/dev/null || missing="$$missing victoria-metrics"; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || command -v sudo >/dev/null; }; \
 	then $(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; \
