@@ -126,6 +126,9 @@ def demo(
         Path | None, typer.Option(help="Save the last view as a picture, SVG.")
     ] = None,
     record: Annotated[Path | None, typer.Option(help="Record into this new folder.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Another configuration of the bundled line.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the virtual line and the twin that follows it, and say what the advice was worth."""
@@ -138,6 +141,7 @@ def demo(
         data,
         picture,
         record,
+        config,
     )
     log = (data / "twin.log") if data else Path(os.devnull)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -368,7 +372,7 @@ def export(
     """Export stored samples in their own units."""
     line = read_line(config or bundled("line.yaml"))
     began = time.monotonic()
-    rows = export_samples(line, data / "historian.duckdb", output, tag, start, end)
+    rows = export_samples(line, data, output, tag, start, end)
     if as_json:
         typer.echo(json.dumps({"file": str(output), "rows": rows}))
     else:
