@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from twin.configuration.models import LineConfiguration
+from twin.estimation import BiasEstimator
 from twin.ingest import NANOSECONDS
 from twin.ports import Surrogate
-from twin.samples import Bools, Floats
+from twin.samples import Bools, Floats, Ints
 from twin.units import to_si
 
 if TYPE_CHECKING:
@@ -324,7 +325,7 @@ def standing(core: Core) -> Standing:
             if full not in core.estimators:
                 continue
             made = line.steps[step].outputs[output]
-            state, sigma = core.estimators[full].state(moments)
+            state, sigma = core.predictor.state(full, moments)
             if not np.isfinite(sigma[-1]):
                 continue  # nothing has been measured yet
             wrong = core.predictor.wrong_inputs.get(full)
@@ -339,9 +340,8 @@ def standing(core: Core) -> Standing:
                     float(sigma[-1]),
                     # residuals do not show what the gauge itself has wrong
                     (made.uncertainty or 0.0) * to_si(made.unit)[0],
-                    _wander(
-                        state[np.isfinite(sigma)], float(core.estimators[full].at(moments)[0][-1])
-                    ),
+                    _wander(state[np.isfinite(sigma)])
+                    * _effect(core.estimators[full], moments[-1:]),
                 ),
                 wrong or 0,
             )
@@ -350,17 +350,19 @@ def standing(core: Core) -> Standing:
     return Standing(known, _placed(core, known, corrections))
 
 
-def _wander(state: Floats, effect: float) -> float:
-    """How far a correction was from where it stands, since it had settled: RMS, SI.
-
-    As far it may be off next time.
+def _wander(state: Floats) -> float:
+    """How far a correction was from where it stands since it had settled, RMS: as far it may go.
 
     Args:
         state: its course, the oldest first.
-        effect: what the last of them does to the output, SI.
     """
-    off = state[len(state) // 3 :] - state[-1]
-    return abs(float(np.sqrt(np.mean(off**2))) * effect / float(state[-1])) if state[-1] else 0.0
+    return float(np.sqrt(np.mean((state[len(state) // 3 :] - state[-1]) ** 2)))
+
+
+def _effect(estimator: BiasEstimator, moment: Ints) -> float:
+    """What a unit of an estimator's state does to the output, SI."""
+    own = float(estimator.state(moment)[0][0])
+    return abs(float(estimator.at(moment)[0][0]) / own) if own else 0.0
 
 
 def _placed(
