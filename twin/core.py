@@ -27,7 +27,7 @@ from twin.passage import Passage
 from twin.ports import Surrogate, WriteOutcome
 from twin.prediction import BatchPrediction, Prediction, Predictor, input_columns
 from twin.promise import Judgement, Promises
-from twin.recommendation import Recommendation, State
+from twin.recommendation import Change, Recommendation, State
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
 from twin.snapshot import Renumbering, Snapshot, SnapshotError
 from twin.tracking import MEMORY, Tracked, Tracker
@@ -356,13 +356,13 @@ class Core:
         if not accept:
             del self.open[standing.web]
             return [standing.become("rejected", by, note)]
-        objections = self._guard.objections(standing, self.latest, now)
+        objections = self._guard.objections(standing, self.latest, self.latest_time, now)
         if objections:
             del self.open[standing.web]
             return [standing.become("expired", by, "; ".join(objections))]
         accepted = standing.become("accepted", by, note)
         self.open[standing.web] = accepted
-        self._guard.wrote(accepted, now)
+        self._guard.wrote(accepted.changes, self.latest, now)
         return [accepted]
 
     def wrote(self, identity: str, outcomes: Sequence[WriteOutcome], now: int) -> list[CoreEvent]:
@@ -383,10 +383,16 @@ class Core:
             f"{self.tags[outcome.write.tag].name} {outcome.status}: {outcome.reason}"
             for outcome in wrong
         )
+        self._guard.took_back(standing.changes, now)
         events: list[CoreEvent] = [standing.become("failed", note=reason)]
         for step in dict.fromkeys(change.step for change in standing.changes):
             events += self._fell(self.trust.doubt(step, "write", f"a write failed: {reason}", now))
         return events
+
+    def open_interlocks(self, change: Change, now: int) -> list[str]:
+        """Why a setpoint must not be written at this moment, whatever was decided before."""
+        latest, times = self.latest, self.latest_time
+        return self._guard.open_interlocks(change.step, change.tag, latest, times, now)
 
     def set_mode(self, step: str, mode: Mode, by: str, now: int) -> list[CoreEvent]:
         """A person sets what a step may do."""

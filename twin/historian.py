@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -64,27 +64,42 @@ class DuckDBHistorian:
         """
         self._path = path
         self._tags = tags
+        self._memory_mb = memory_mb
+        self._invalid = False
         with self._reporting():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = duckdb.connect(
-                str(path), config={"threads": 1, "memory_limit": f"{memory_mb}MB"}
-            )
-            self._database.execute(_SCHEMA)
-            stored = self._database.execute("SELECT name, id FROM tags").fetchall()
+            self._open()
+
+    def _open(self) -> None:
+        self._database = duckdb.connect(
+            str(self._path), config={"threads": 1, "memory_limit": f"{self._memory_mb}MB"}
+        )
+        self._database.execute(_SCHEMA)
+        stored = self._database.execute("SELECT name, id FROM tags").fetchall()
         self._next_id = 1 + max((int(number) for _, number in stored), default=-1)
-        self._id = np.full(len(tags), -1, np.int32)
+        self._id = np.full(len(self._tags), -1, np.int32)
         self._index: dict[int, int] = {}
         for name, number in stored:
-            if name in tags:
-                self._know(tags.index(name), number)
+            if name in self._tags:
+                self._know(self._tags.index(name), number)
         self._last = SampleBatch(
-            np.arange(len(tags), dtype=np.int32),
-            np.full(len(tags), _NEVER, np.int64),
-            np.full(len(tags), np.nan),
-            np.zeros(len(tags), np.uint32),
+            np.arange(len(self._tags), dtype=np.int32),
+            np.full(len(self._tags), _NEVER, np.int64),
+            np.full(len(self._tags), np.nan),
+            np.zeros(len(self._tags), np.uint32),
         )
-        with self._reporting():
-            self._find_last()
+        self._find_last()
+
+    def _open_anew(self) -> None:
+        """What became of the last commit is not known: what the file has counts."""
+        self._invalid = False
+        try:
+            with suppress(duckdb.Error):
+                self._database.close()
+            self._open()
+        except BaseException:
+            self._invalid = True
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -107,8 +122,8 @@ class DuckDBHistorian:
         offline = {_identity(entry): entry for entry in batch.offline if entry.tag >= 0}
         if not (len(batch) or offline or events):
             return
-        late = batch.time <= self._last.time[batch.tag]
         with self._reporting(), self._transaction():
+            late = batch.time <= self._last.time[batch.tag]
             new = self._add_tags(
                 [*np.unique(batch.tag).tolist(), *(entry.tag for entry in offline.values())]
             )
@@ -418,8 +433,12 @@ class DuckDBHistorian:
     @contextmanager
     def _reporting(self) -> Iterator[None]:
         try:
+            if self._invalid:
+                self._open_anew()
             yield
         except (duckdb.Error, OSError) as error:
+            # DuckDB that cannot write its file refuses everything until it is opened anew
+            self._invalid |= isinstance(error, duckdb.FatalException)
             raise HistorianError(str(self._path), str(error)) from error
 
 

@@ -8,9 +8,8 @@ import gc
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -37,7 +36,7 @@ from twin.intervention import (
     Wrote,
 )
 from twin.jobs import Job, Jobs, JobState
-from twin.ledger import Ledger
+from twin.ledger import MODE_SET, TWIN, Ledger
 from twin.metrics import Metrics
 from twin.ports import Event, Sink, Source, Surrogate, Write, WriteOutcome
 from twin.promise import Judgement
@@ -51,6 +50,7 @@ from twin.status import LineStatus
 from twin.store import Safe, Store
 from twin.trust import ModeChange
 from twin.units import to_si
+from twin.writing import SetWriter, half_written, interruption
 
 log = structlog.get_logger()
 Publish = Callable[[str, bytes], Awaitable[bool]]
@@ -66,6 +66,8 @@ SETTLE = 30.0
 """Seconds in which machines must say how far an interrupted write got."""
 RETRY = 1.0
 """Seconds between attempts to publish."""
+PATIENCE = 5.0
+"""Seconds that the ledger may take to note what is going to be written."""
 AWAY = 5.0
 """Seconds without a connection that are an alarm."""
 
@@ -137,7 +139,14 @@ class Service:
             self.status.challenger = challengers.status
         self.clock = clock
         self._outputs = {step: surrogate.outputs for step, surrogate in surrogates.items()}
-        self._sinks = sinks
+        self._writer = SetWriter(
+            core.tags,
+            sinks,
+            lambda change: self.core.open_interlocks(change, self.clock.now()),
+            self._note_now,
+        )
+        self._incidents: Counter[str] = Counter()
+        """Number of the last incident of a connector that is in the audit trail."""
         self._publish = publish
         self.ledger = ledger
         self._auto_accept = auto_accept
@@ -222,6 +231,7 @@ class Service:
                     self._note(self.ledger.use_model, self.clock.now(), step, model, version)
                 if self._continuity is None or not await self._resume(self._continuity):
                     await self._recall_alarms()
+                    await self._recall_interrupted()
                 self._reported = self.core.alarms.causes()
                 self.report(_memory_lost(self._forgotten, self.clock.now()))
                 workers = [
@@ -249,6 +259,7 @@ class Service:
                         if self._writes:
                             await asyncio.wait(self._writes)
                         await self._outbox.join()
+                self._note_incidents()
                 for worker in workers:
                     worker.cancel()
             await self.checkpoint()
@@ -352,7 +363,7 @@ class Service:
             for change, end in zip(changes, ends, strict=True):
                 name = core.tags[change.tag].name
                 if end == "after" and gone <= core.line.stale_after * NANOSECONDS:
-                    undone = await self._write_one(change, change.before)
+                    undone = await self._writer.write_one(change, change.before)
                     log.warning("taken back", setpoint=name, status=undone.status)
                 elif end == "after":
                     log.error("half a set was written before the end", setpoint=name)
@@ -368,6 +379,31 @@ class Service:
             return
         self._carry_out(self.core.alarms.restore(known, self.clock.now()))
 
+    async def _recall_interrupted(self) -> None:
+        """Sets that were being written when the service ended: a machine may have half of one."""
+        try:
+            found = await self.store.call(self.ledger.interrupted_writes)
+        except Exception as error:  # a database may fail in any way; the line goes on
+            log.error("ledger", problem=str(error))
+            return
+        for each in found:
+            if (each["recommendation"], each["made"]) in self._writer.begun:
+                continue
+            said = interruption(each)
+            now = self.clock.now()
+            log.error("a set may be half written", recommendation=each["recommendation"], said=said)
+            self._note(self.ledger.audit, now, TWIN, "found interrupted", dict(each))
+            for standing in list(self.core.open.values()):
+                if standing.id == each["recommendation"] and standing.state == "accepted":
+                    first = standing.changes[0]
+                    unknown = Write(first.tag, first.after)
+                    failed = WriteOutcome(unknown, "failed", float("nan"), said)
+                    self._intervene(Wrote(now, standing.id, (failed,)))
+            for step in each["steps"]:
+                if step in self.core.line.steps:
+                    self._intervene(ModeSet(now, step, "shadow", f"the twin: {said}"))
+                    self.report(half_written(step, said, now))
+
     async def _watch(self) -> None:
         while True:
             heard = self.core.received
@@ -376,11 +412,21 @@ class Service:
             if self.core.received == heard:
                 self._intervene(FellSilent(now))
             self._mark_gaps(now)
+            self._note_incidents()
             self.report(_not_stored(self.store.error, now))
             for name, state in self.jobs.states.items():
                 self.report(_not_done(name, state, now))
             if self._recorder is not None:
                 self._recorder.tick(now)
+
+    def _note_incidents(self) -> None:
+        """Add to the audit trail that a connector and its peer refused each other."""
+        for source in self.sources:
+            for incident in source.state.incidents:
+                if incident.number > self._incidents[source.name]:
+                    self._incidents[source.name] = incident.number
+                    details = {"connector": source.name, "said": incident.said}
+                    self._note(self.ledger.audit, incident.time, TWIN, incident.what, details)
 
     def _mark_gaps(self, now: int) -> None:
         """Tell the recorder for how long a connector was away."""
@@ -512,10 +558,15 @@ class Service:
         self._decide(identity, False, by, reason)
 
     def set_mode(self, step: str, mode: Mode, by: str) -> None:
-        """A person sets what a step may do."""
+        """A person sets what a step may do.
+
+        Raises:
+            KeyError: no such step.
+        """
         now = self.clock.now()
-        self._intervene(ModeSet(now, step, mode, by))
-        self._note(self.ledger.audit, now, by, "set mode", {"step": step, "mode": mode})
+        self._do(ModeSet(now, step, mode, by), by, MODE_SET, {"step": step, "mode": mode})
+        if self._reported.get((whole := half_written(step, "", now, active=False)).key):
+            self.report(whole)
 
     def report(self, report: Report) -> None:
         """Somebody beside the line says that something is wrong, or not; repeating is no news."""
@@ -530,8 +581,7 @@ class Service:
             KeyError: no such alarm.
         """
         now = self.clock.now()
-        self._intervene(Acknowledged(now, alarm, by))
-        self._note(self.ledger.audit, now, by, "acknowledge", {"alarm": alarm})
+        self._do(Acknowledged(now, alarm, by), by, "acknowledge", {"alarm": alarm})
 
     def shelve(self, alarm: str, seconds: float, by: str) -> None:
         """A person does not want to be told of an alarm for a while; 0 s ends that.
@@ -541,14 +591,40 @@ class Service:
             ValueError: longer than an alarm may be shelved.
         """
         now = self.clock.now()
-        self._intervene(Shelved(now, alarm, now + int(seconds * NANOSECONDS), by))
-        self._note(self.ledger.audit, now, by, "shelve", {"alarm": alarm, "seconds": seconds})
+        until = now + int(seconds * NANOSECONDS)
+        details = {"alarm": alarm, "seconds": seconds}
+        self._do(Shelved(now, alarm, until, by), by, "shelve", details)
 
     def _decide(self, identity: str, accept: bool, by: str, note: str) -> None:
-        now = self.clock.now()
-        self._intervene(Decided(now, identity, accept, by, note))
-        what = "accept" if accept else "reject"
-        self._note(self.ledger.audit, now, by, what, {"recommendation": identity, "note": note})
+        decided = Decided(self.clock.now(), identity, accept, by, note)
+        details = {"recommendation": identity, "note": note}
+        self._do(decided, by, "accept" if accept else "reject", details)
+
+    def _do(
+        self, intervention: Intervention, by: str, what: str, details: Mapping[str, Any]
+    ) -> None:
+        """Carry out what a person wants; audited, also where it is refused.
+
+        Raises:
+            KeyError, ValueError: it is refused.
+        """
+        try:
+            events = self.core.intervene(intervention)
+        except (KeyError, ValueError) as error:
+            because = (
+                "there is no such thing, or it is over"
+                if isinstance(error, KeyError)
+                else str(error)
+            )
+            details = {**details, "because": because}
+            self._note(self.ledger.audit, intervention.time, by, f"refused: {what}", details)
+            raise
+        became = [event for event in events if isinstance(event, Recommendation)]
+        if became:
+            details = {**details, "became": became[-1].state, "because": became[-1].note}
+        self._note(self.ledger.audit, intervention.time, by, what, details)
+        self._record(intervention)
+        self._carry_out(events)
 
     def _intervene(self, intervention: Intervention) -> None:
         events = self.core.intervene(intervention)
@@ -613,35 +689,19 @@ class Service:
             log.warning("recommendation", id=event.id, state=event.state, note=event.note)
 
     async def _write(self, recommendation: Recommendation) -> None:
-        began = time.perf_counter()
-        outcomes: list[WriteOutcome] = []
-        for change in recommendation.changes:
-            outcome = await self._write_one(change, change.after)
-            outcomes.append(outcome)
-            if outcome.status != "applied":
-                break
-        if outcomes[-1].status != "applied":
-            # never leave a machine with half a set; only a denied write surely changed nothing
-            tried = len(outcomes) - (outcomes[-1].status == "denied")
-            for change in recommendation.changes[:tried]:
-                undone = await self._write_one(change, change.before)
-                if undone.status != "applied":
-                    name = self.core.tags[change.tag].name
-                    log.error("not taken back", setpoint=name, problem=undone.reason)
-                    outcomes.append(replace(undone, reason=f"not taken back: {undone.reason}"))
-        self.metrics.write.observe(time.perf_counter() - began)
-        self._intervene(Wrote(self.clock.now(), recommendation.id, tuple(outcomes)))
+        outcomes = await self._writer.write(recommendation)
+        self._intervene(Wrote(self.clock.now(), recommendation.id, outcomes))
 
-    async def _write_one(self, change: Change, value: float) -> WriteOutcome:
-        write = Write(change.tag, value)
-        sink = self._sinks.get(change.tag)
-        if sink is None:
-            return WriteOutcome(write, "denied", float("nan"), "its connector cannot write")
-        try:
-            return await sink.write(write)
-        except Exception as error:  # whatever a sink raises, the set must be taken back
-            log.exception("write", setpoint=self.core.tags[change.tag].name)
-            return WriteOutcome(write, "failed", float("nan"), str(error) or type(error).__name__)
+    async def _note_now(self, who: str, what: str, details: Mapping[str, Any]) -> None:
+        """Add to the audit trail; durable when it returns.
+
+        Raises:
+            TimeoutError: the ledger does not answer.
+            sqlalchemy.exc.SQLAlchemyError: the database refuses.
+        """
+        now = self.clock.now()
+        async with asyncio.timeout(PATIENCE):
+            await self.store.call(lambda: self.ledger.audit(now, who, what, details))
 
     def document(self, recommendation: Recommendation) -> dict[str, object]:
         """A recommendation as it is published, in customary units."""

@@ -276,14 +276,31 @@ class OutputConfiguration(Section):
     weight: float = Field(1.0, ge=0, description="cost of leaving the target, relative to others")
 
 
+class InterlockConfiguration(Section):
+    """What must hold while setpoints are written; a value that is missing or bad forbids it too."""
+
+    tag: str = Field(description="a tag of a machine or gauge")
+    within: tuple[float, float] | None = Field(None, description="in the tag's unit")
+    equals: float | None = Field(None, description="instead of a range, in the tag's unit")
+    max_age: Duration | None = Field(
+        None, gt=0, description="an older value forbids it; for tags that report all the time"
+    )
+
+
 class SetpointConfiguration(Section):
     """A setpoint that the twin may move: which, how far, how fast."""
 
     tag: str = Field(description="tag with role setpoint")
     limits: tuple[float, float] = Field(description="in the tag's unit")
     max_step: float = Field(gt=0, description="largest change at once, in the tag's unit")
+    max_rate: float | None = Field(
+        None, gt=0, description="largest sum of changes within any minute, in the tag's unit"
+    )
     deadband: float = Field(0.0, ge=0, description="smaller changes are not worth a write")
     cost: float = Field(0.01, ge=0, description="cost of moving by max_step")
+    interlocks: tuple[InterlockConfiguration, ...] = Field(
+        (), description="what must hold while this setpoint is written"
+    )
 
 
 class StepConfiguration(Section):
@@ -308,6 +325,9 @@ class StepConfiguration(Section):
     )
     advise_every: Duration = Field(
         10.0, gt=0, description="shortest time between two pieces of advice"
+    )
+    interlocks: tuple[InterlockConfiguration, ...] = Field(
+        (), description="what must hold while any setpoint of the step is written"
     )
 
 
