@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from twin.alarms import Acknowledged, Alarm, AlarmBook, Priority, Report, Shelve
 from twin.comparison import Comparator, Comparison, gauge_columns, make_estimators
 from twin.configuration.models import LineConfiguration, Mode
 from twin.diagnosis import Diagnosis, Doubt
+from twin.fitting import check, conditions
 from twin.genealogy import BatchReleased, Milestone
 from twin.guard import Guard
 from twin.ingest import NANOSECONDS, Ingest
@@ -25,8 +27,10 @@ from twin.material import MaterialTable
 from twin.passage import Passage
 from twin.ports import Surrogate, WriteOutcome
 from twin.prediction import BatchPrediction, Prediction, Predictor, input_columns
+from twin.promise import Judgement, Promises
 from twin.recommendation import Recommendation, State
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
+from twin.snapshot import Renumbering, Snapshot, SnapshotError
 from twin.tracking import MEMORY, Tracked, Tracker
 from twin.trust import ModeChange, Trust
 
@@ -35,6 +39,7 @@ CoreEvent = (
     | BatchPrediction
     | Comparison
     | Recommendation
+    | Judgement
     | ModeChange
     | Alarm
     | Milestone
@@ -101,6 +106,7 @@ class Core:
         )
         self._guard = Guard(line, self.tags, self.trust)
         self.alarms = AlarmBook()
+        self._promises = Promises(self.table)
         self._waiting: list[tuple[int, int, OfflineMeasurement]] = []
         self._numbers = 0
         self._rows: dict[tuple[str, str], tuple[int, int]] = {}
@@ -213,9 +219,11 @@ class Core:
                 "other inputs or outputs needs another configuration"
             )
         self.surrogates[step] = surrogate
-        for output, (_, old, new) in self.predictor.ask_again(step).items():
-            if output in self.estimators and output not in self.predictor.wrong_inputs:
-                self.estimators[output].shift(self.tracker.frontier, old, new)
+        changes = self.predictor.ask_again(step)
+        self.predictor.keep(
+            {k: v for k, v in changes.items() if k not in self.predictor.wrong_inputs},
+            self.tracker.frontier,
+        )
 
     def _note(self, usable: SampleBatch) -> None:
         """Keep the last value of every tag, by source time."""
@@ -265,6 +273,7 @@ class Core:
         comparisons: list[Comparison] = []
         verdicts = self.diagnosis.follow(passages, tracked.conditions)
         doubts: list[Doubt | Report] = [*verdicts.doubts, *verdicts.reports]
+        judgements: list[Judgement] = []
         decisions: list[tuple[int, str]] = []
         for name, step in self.line.steps.items():
             left = None
@@ -301,15 +310,17 @@ class Core:
                     )
                 if f"{name}.{output}" in self._advisor.goals(step.runs_on):
                     doubts += self._judge_gauge(name, output, read)
+                if f"{name}.{output}" in self._advisor.watched(step.runs_on):
                     decisions += [(time, step.runs_on) for time in read.time.tolist()]
             if said is not None:
                 predictions.append(self.predictor.correct(said))
                 doubts += self._judge_domain(predictions[-1])
-            comparisons += [
-                self._comparator.compare(of, output, measured, segments)
-                for of, output, measured, segments in found
-            ]
+            for of, output, measured, segments in found:
+                comparisons.append(self._comparator.compare(of, output, measured, segments))
+                followed = measured.where(np.isin(measured.segments, segments))
+                judgements += self._promises.read(of, output, followed)
         events: list[CoreEvent] = [*map(self.predictor.honest, predictions), *comparisons]
+        events += judgements
         doubts.sort(key=lambda each: each.time)
         for time, web in sorted(decisions):
             while doubts and doubts[0].time <= time:
@@ -393,7 +404,7 @@ class Core:
         wrong = [outcome for outcome in outcomes if outcome.status != "applied"]
         if not wrong:
             written = standing.become("written")
-            return [written, written.become("verified")]
+            return [written, written.become("verified"), *self._promises.made(standing, now)]
         reason = "; ".join(
             f"{self.tags[outcome.write.tag].name} {outcome.status}: {outcome.reason}"
             for outcome in wrong
@@ -461,14 +472,20 @@ class Core:
                 step, name, measurement.batch, measurement.value, time
             )
             kind = self.line.steps[step].runs_on
-            for output, (_, before, after) in changes.items():
-                learned = self._comparator.last.get(output)
-                if learned is None or output in self.predictor.wrong_inputs:
-                    continue
-                # only a bias that was learned on this batch holds the error of its old value
-                of = self.tracker.batch_at(kind, np.array([learned]), np.array([time]))
-                if int(of[0]) == measurement.batch:
-                    self.estimators[output].shift(time, before, after)
+            learned = {
+                output: change
+                for output, change in changes.items()
+                if output in self._comparator.last and output not in self.predictor.wrong_inputs
+            }
+            # only a bias that was learned on this batch holds the error of its old value
+            last = np.array([self._comparator.last[output] for output in learned], np.int64)
+            of = self.tracker.batch_at(kind, last, np.full(len(last), time))
+            here = [
+                change
+                for change, number in zip(learned.items(), of.tolist(), strict=True)
+                if number == measurement.batch
+            ]
+            self.predictor.keep(dict(here), time)
             return []
         segment = None
         if measurement.roll is not None and measurement.metre is not None:
@@ -482,3 +499,78 @@ class Core:
             self.rejected["laboratory value of unknown material"] += 1
             return []
         return [comparison]
+
+    def snapshot(self) -> Snapshot:
+        """All that it must remember, so that another core goes on where this one is now."""
+        return {
+            "fits": conditions(self.line, self.surrogates),
+            "tags": [tag.name for tag in self.tags],
+            "ingest": self._ingest.snapshot(),
+            "tracker": self.tracker.snapshot(),
+            "table": self.table.snapshot(),
+            "estimators": {name: each.snapshot() for name, each in self.estimators.items()},
+            "predictor": self.predictor.snapshot(),
+            "learned": dict(self._comparator.last),
+            "diagnosis": self.diagnosis.snapshot(),
+            "alarms": self.alarms.snapshot(),
+            "trust": self.trust.snapshot(),
+            "guard": self._guard.snapshot(),
+            "waiting": [[known, number, asdict(m)] for known, number, m in self._waiting],
+            "numbers": self._numbers,
+            "rows": [[*of, *row] for of, row in self._rows.items()],
+            "open": [recommendation.snapshot() for recommendation in self.open.values()],
+            "promises": self._promises.snapshot(),
+            "last_decision": dict(self._last_decision),
+            "latest": self.latest.copy(),
+            "latest_time": self.latest_time.copy(),
+            "received": self.received,
+            "rejected": dict(self.rejected),
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Go on where the core that gave the snapshot was; for a core that has been fed nothing.
+
+        Tags may be numbered otherwise, come and go. Targets, limits, modes, uncertainties, pauses
+        may have changed; webs, batches, inputs and outputs must be the same.
+
+        Raises:
+            SnapshotError: it does not fit the configuration; this core is of no use then.
+        """
+        try:
+            check(state["fits"], conditions(self.line, self.surrogates))
+            self._restore(state)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise SnapshotError(f"the snapshot is incomplete: {error!r}") from error
+
+    def _restore(self, state: Snapshot) -> None:
+        renumber = Renumbering(
+            state["tags"], {tag.name: index for index, tag in enumerate(self.tags)}
+        )
+        self._ingest.restore(state["ingest"], renumber)
+        self.tracker.restore(state["tracker"], renumber)
+        self.table.restore(state["table"])
+        for name, estimator in state["estimators"].items():
+            if name in self.estimators:
+                self.estimators[name].restore(estimator)
+        self.predictor.restore(state["predictor"])
+        self._comparator.last = dict(state["learned"])
+        self.diagnosis.restore(state["diagnosis"])
+        self.alarms.restore(state["alarms"])
+        self.trust.restore(state["trust"])
+        self._guard.restore(state["guard"], renumber)
+        for known, number, values in state["waiting"]:
+            measurement = OfflineMeasurement(**values)
+            measurement = replace(measurement, tag=renumber(measurement.tag))
+            heapq.heappush(self._waiting, (known, number, measurement))
+        self._numbers = state["numbers"]
+        self._rows = {(step, kind): (count, last) for step, kind, count, last in state["rows"]}
+        for values in state["open"]:
+            standing = Recommendation.restored(values)
+            changes = tuple(replace(c, tag=renumber(c.tag)) for c in standing.changes)
+            self.open[standing.web] = replace(standing, changes=changes)
+        self._promises.restore(state["promises"])
+        self._last_decision |= state["last_decision"]
+        renumber.move(state["latest"], self.latest)
+        renumber.move(state["latest_time"], self.latest_time)
+        self.received = state["received"]
+        self.rejected = Counter(state["rejected"])

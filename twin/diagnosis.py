@@ -24,6 +24,7 @@ from twin.ports import Surrogate
 from twin.prediction import TRANSIENT, Predictor
 from twin.readings import Condition
 from twin.samples import Bools, Floats, Ints
+from twin.snapshot import Snapshot
 from twin.tracking import Tracker
 from twin.units import to_si
 
@@ -149,6 +150,15 @@ class _Gauge:
     """Row since when it must not be followed."""
     agreed: int = 0
 
+    def snapshot(self) -> Snapshot:
+        numbers = [self.level, self.count, self.since_row, self.agreed]
+        held = [[each.segment, each.value, each.share, each.strikes] for each in self.held]
+        return {"wrong": dict(self.wrong), "held": held, "numbers": numbers}
+
+    def restore(self, state: Snapshot) -> None:
+        self.wrong, self.held = dict(state["wrong"]), [_Held(*each) for each in state["held"]]
+        self.level, self.count, self.since_row, self.agreed = state["numbers"]
+
     @property
     def name(self) -> str:
         return f"{self.step}.{self.output}"
@@ -180,6 +190,21 @@ class _Web:
     calm: int = 0
     """Rows since a machine was between two states."""
     last: Floats | None = None
+
+    def snapshot(self) -> Snapshot:
+        return {
+            "panel": self.panel.snapshot(),
+            "segments": np.array(self.segments, np.int64),
+            "noise": None if self.noise is None else [self.noise.own, self.noise.common],
+            "calm": self.calm,
+            "last": self.last,
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        self.panel.restore(state["panel"])
+        self.segments = state["segments"].tolist()
+        self.noise = None if state["noise"] is None else Noise(*state["noise"])
+        self.calm, self.last = state["calm"], state["last"]
 
 
 class Diagnosis:
@@ -325,6 +350,20 @@ class Diagnosis:
                 self._take_row(what, segment, time, verdicts)
         return verdicts
 
+    def snapshot(self) -> Snapshot:
+        """What is thought of every gauge, and on what."""
+        return {
+            "gauges": {name: gauge.snapshot() for name, gauge in self.gauges.items()},
+            "webs": {name: web.snapshot() for name, web in self._webs.items()},
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        for name, gauge in self.gauges.items():
+            gauge.restore(state["gauges"][name])
+        for name, web in self._webs.items():
+            web.restore(state["webs"][name])
+
     def _share(self, gauge: _Gauge, segment: int, value: float) -> float:
         """By how much a reading differs from what the models alone say."""
         alone = float(self._table.value(f"{gauge.name}.alone", np.array([segment]))[0])
@@ -353,7 +392,7 @@ class Diagnosis:
         strikes = False
         if noise is not None and gauge.count >= RECENT and np.isfinite(share):
             own, common = noise.own[gauge.index], noise.common[gauge.index, gauge.index]
-            strikes = abs(share - gauge.level) > ODD * np.sqrt(own + common)
+            strikes = bool(abs(share - gauge.level) > ODD * np.sqrt(own + common))
         if strikes or gauge.held:
             gauge.held.append(_Held(segment, value, share, strikes))
             return

@@ -21,6 +21,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from twin.samples import Bools, Floats, Ints
+from twin.snapshot import Snapshot
 
 BLOCK: Final = 10
 """Rows that are averaged, but for the newest."""
@@ -153,6 +154,25 @@ class Panel:
         self._era += 1
         for index in range(max(0, since - self.first), len(self._groups)):
             self._groups[index] = (*self._groups[index][:2], self._era)
+
+    def snapshot(self) -> Snapshot:
+        """The rows that are remembered."""
+        return {
+            "uncertainty": self.uncertainty,
+            "count": self.count,
+            "rows": np.array(self._rows),
+            "inputs": np.array(self._inputs),
+            "time": np.array(self._time, np.int64),
+            "groups": np.array(self._groups, np.int64).reshape(-1, 3),
+            "era": self._era,
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        self.uncertainty, self.count = state["uncertainty"], state["count"]
+        self._rows, self._inputs = list(state["rows"]), list(state["inputs"])
+        self._time, self._era = state["time"].tolist(), state["era"]
+        self._groups = [(batch, foil, era) for batch, foil, era in state["groups"].tolist()]
 
     def noise(self) -> Noise:
         """From differences along the web, which drifts and steps hardly touch (variogram).

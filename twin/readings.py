@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from twin.samples import Bools, Floats, Ints
+from twin.snapshot import Snapshot
 
 Kind = Literal["frozen", "spiking", "noisy"]
 
@@ -103,12 +104,35 @@ class Readings:
             found += self._judge_noise(times, here, noise[index])
             left, self._left = self._left, None
             if spike[index]:
-                self._left = middle[index], bound[index]
+                self._left = float(middle[index]), float(bound[index])
             came_back = left is not None and abs(values[here] - left[0]) <= left[1]
             found += self._judge_spikes(int(times[here]), came_back)
         keep = max(0, len(values) - PAIRS - 1)
         self._value, self._time, self._travel = values[keep:], times[keep:], travels[keep:]
         return spike, found
+
+    def snapshot(self) -> Snapshot:
+        """What it compares with."""
+        return {
+            "columns": [self._value, self._time, self._travel],
+            "active": dict(self._active),
+            "run": [self._run, self._began, self._equal, self._pairs],
+            "spikes": list(self._spikes),
+            "noisy": self._noisy,
+            "left": self._left,
+            "count": self._count,
+            "usual": list(self._usual),
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        self._value, self._time, self._travel = state["columns"]
+        self._active = dict(state["active"])
+        self._run, self._began, self._equal, self._pairs = state["run"]
+        self._spikes, self._noisy = list(state["spikes"]), state["noisy"]
+        left = state["left"]
+        self._left = None if left is None else (left[0], left[1])
+        self._count, self._usual = state["count"], list(state["usual"])
 
     @staticmethod
     def _noise(values: Floats, before: int) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from twin.clock import Clock
 from twin.configuration.models import Mode
 from twin.core import Core, CoreEvent
 from twin.genealogy import BatchReleased, Milestone
+from twin.heartbeat import Heartbeat
 from twin.ingest import NANOSECONDS
 from twin.intervention import (
     Arrivals,
@@ -33,12 +35,14 @@ from twin.intervention import (
     Wrote,
 )
 from twin.ledger import Ledger
+from twin.metrics import Metrics
 from twin.ports import Sink, Source, Surrogate, Write, WriteOutcome
+from twin.promise import Judgement
 from twin.recommendation import Change, Recommendation
 from twin.registry import Registry
 from twin.samples import SampleBatch
 from twin.status import LineStatus
-from twin.store import Store
+from twin.store import Safe, Store
 from twin.trust import ModeChange
 from twin.units import to_si
 
@@ -146,6 +150,25 @@ class Service:
         }
         self._writes: set[asyncio.Task[None]] = set()
         self._outbox: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(1000)
+        self.metrics = Metrics(self)
+        self.heartbeat = Heartbeat(
+            self.metrics.loop_lag.observe, lambda: self.store.call(lambda: None)
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether it is between its start and its end."""
+        return self._tasks is not None
+
+    @property
+    def entries_waiting(self) -> int:
+        """Entries that wait for the ledger."""
+        return self._entries
+
+    @property
+    def outbox_waiting(self) -> int:
+        """Publications that wait for the broker."""
+        return self._outbox.qsize()
 
     @property
     def rejected(self) -> Counter[str]:
@@ -184,6 +207,7 @@ class Service:
                 workers = [
                     tasks.create_task(self._watch(), name="silence"),
                     tasks.create_task(self._clean(), name="retention"),
+                    tasks.create_task(self.heartbeat.run(), name="heartbeat"),
                 ]
                 workers += [
                     tasks.create_task(worker, name=name)
@@ -223,7 +247,7 @@ class Service:
         except Exception as error:  # a database may fail in any way; the line goes on
             log.error("ledger", problem=str(error))
             return
-        self._carry_out(self.core.alarms.restore(known, self.clock.now()))
+        self._carry_out(self.core.alarms.recall(known, self.clock.now()))
 
     async def _watch(self) -> None:
         while True:
@@ -288,11 +312,13 @@ class Service:
 
     async def _follow(self, source: Source) -> None:
         async for batch in source.batches():
-            self.feed(batch)
+            self.feed(batch, source.safe)
 
-    def feed(self, batch: SampleBatch) -> None:
-        """Take a batch as if a connector had delivered it."""
-        now = self.clock.now()
+    def feed(self, batch: SampleBatch, safe: Safe | None = None) -> None:
+        """Take a batch as if a connector had delivered it; `safe` as in `Store.put`."""
+        began, now = time.perf_counter(), self.clock.now()
+        if len(batch):
+            self.metrics.arrival.observe((now - int(batch.time.max())) / NANOSECONDS)
         arrivals = Arrivals.at(now, batch)
         batch = arrivals.batch
         if self._recorder is not None:
@@ -301,10 +327,11 @@ class Service:
             events = self.core.feed(batch, now)
         finally:
             # what the line said is stored even where the core cannot follow
-            self.store.put(self.core.kept)
+            self.store.put(self.core.kept, safe=safe)
         self._carry_out(events)
         if self._challengers is not None:
             self.store.put(self._challengers.feed(batch, now))
+        self.metrics.feed.observe(time.perf_counter() - began)
 
     def record(self, recorder: Recorder | None) -> Recorder | None:
         """Record from now on, or no longer; gives the recorder that was at work, still open.
@@ -406,6 +433,8 @@ class Service:
                     self._announce(event)
                     self._note(self._ledger.recommend, self.document(event), self.clock.now())
                     self._act(event)
+                case Judgement():
+                    self._note(self._ledger.judge, event)
                 case ModeChange():
                     self._note(
                         self._ledger.change_mode, event.time, event.step, event.mode, event.reason
@@ -443,6 +472,7 @@ class Service:
             log.warning("recommendation", id=event.id, state=event.state, note=event.note)
 
     async def _write(self, recommendation: Recommendation) -> None:
+        began = time.perf_counter()
         outcomes: list[WriteOutcome] = []
         for change in recommendation.changes:
             outcome = await self._write_one(change, change.after)
@@ -458,6 +488,7 @@ class Service:
                     name = self.core.tags[change.tag].name
                     log.error("not taken back", setpoint=name, problem=undone.reason)
                     outcomes.append(replace(undone, reason=f"not taken back: {undone.reason}"))
+        self.metrics.write.observe(time.perf_counter() - began)
         self._intervene(Wrote(self.clock.now(), recommendation.id, tuple(outcomes)))
 
     async def _write_one(self, change: Change, value: float) -> WriteOutcome:

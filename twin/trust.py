@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from twin.configuration.models import Mode
+from twin.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Trust:
     """
 
     def __init__(self, modes: Mapping[str, Mode]) -> None:
+        self._configured = dict(modes)
         self._set = dict(modes)
         self._doubts: dict[str, dict[str, tuple[str, tuple[Mode, ...]]]] = {
             step: {} for step in modes
@@ -75,3 +77,24 @@ class Trust:
         if before == after:
             return []
         return [ModeChange(time, step, after, reason or f"no longer {kind}")]
+
+    def snapshot(self) -> Snapshot:
+        """What people set, and what was doubted."""
+        return {
+            "configured": dict(self._configured),
+            "set": dict(self._set),
+            "doubts": {
+                step: {kind: [reason, list(bars)] for kind, (reason, bars) in doubts.items()}
+                for step, doubts in self._doubts.items()
+            },
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave, except modes that the configuration has changed since."""
+        for step, mode in self._configured.items():
+            if state["configured"].get(step) == mode:
+                self._set[step] = state["set"][step]
+            self._doubts[step] = {
+                kind: (reason, tuple(bars))
+                for kind, (reason, bars) in state["doubts"].get(step, {}).items()
+            }

@@ -31,8 +31,10 @@ from simulators.scenario import ScenarioError
 from surrogates import DEFAULT_SAMPLES, DEFAULT_SEED
 from twin.app import build_service, configure_logging, load_challengers, open_registry, read_line
 from twin.cli.assessment.command import assess, scenario_file
+from twin.cli.auditing import audit
 from twin.cli.backtesting import backtest
 from twin.cli.calibrating import calibrate_command
+from twin.cli.certs import certs
 from twin.cli.demo import DemoOptions, run_demo
 from twin.cli.designing import design, sensitivity
 from twin.cli.doctor import Finding, examine
@@ -48,8 +50,9 @@ from twin.cli.view import view
 from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
-from twin.historian import HistorianError
-from twin.ports import ConfigurationMismatch
+from twin.migrating import LedgerError
+from twin.ports import ConfigurationMismatch, HistorianError
+from twin.spool import SpoolError
 
 app = typer.Typer(
     help="The digital twin of a battery pilot line.",
@@ -60,6 +63,8 @@ app = typer.Typer(
 for command in (record, replay, backtest, assess):
     app.command()(command)
 app.command("import")(import_)
+app.command()(certs)
+app.add_typer(audit, name="audit")
 app.command("calibrate")(calibrate_command)
 app.command()(design)
 app.command()(sensitivity)
@@ -77,6 +82,8 @@ def main() -> None:
         ConfigurationMismatch,
         DataError,
         HistorianError,
+        SpoolError,
+        LedgerError,
         LineFailedError,
         RecordingError,
         ScenarioError,
@@ -119,6 +126,9 @@ def demo(
         Path | None, typer.Option(help="Save the last view as a picture, SVG.")
     ] = None,
     record: Annotated[Path | None, typer.Option(help="Record into this new folder.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Another configuration of the bundled line.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the virtual line and the twin that follows it, and say what the advice was worth."""
@@ -131,6 +141,7 @@ def demo(
         data,
         picture,
         record,
+        config,
     )
     log = (data / "twin.log") if data else Path(os.devnull)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -361,7 +372,7 @@ def export(
     """Export stored samples in their own units."""
     line = read_line(config or bundled("line.yaml"))
     began = time.monotonic()
-    rows = export_samples(line, data / "historian.duckdb", output, tag, start, end)
+    rows = export_samples(line, data, output, tag, start, end)
     if as_json:
         typer.echo(json.dumps({"file": str(output), "rows": rows}))
     else:
