@@ -181,10 +181,27 @@ class AlarmBook:
         """The alarms that are not cleared, the most urgent first."""
         return sorted(self._alarms.values(), key=urgency)
 
-    def restore(self, alarms: Iterable[Alarm], time: int) -> list[Alarm]:
+    def snapshot(self) -> Snapshot:
+        """Alarms, and reports that are to take effect."""
+        return {
+            "alarms": [asdict(alarm) for alarm in self._alarms.values()],
+            "pending": [[due, asdict(report)] for due, report in self._pending.values()],
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        for values in state["alarms"]:
+            self._put(Alarm(**{**values, "evidence": tuple(values["evidence"])}))
+        for due, values in state["pending"]:
+            report = Report(**{**values, "evidence": tuple(values["evidence"])})
+            self._pending[report.key] = (due, report)
+
+    def recall(self, alarms: Iterable[Alarm], time: int) -> list[Alarm]:
         """Go on with what stood when the service ended; causes that last will be reported again."""
         changes = []
         for alarm in alarms:
+            if alarm.key in self._alarms:
+                continue
             state: State = "shelved" if alarm.state == "shelved" else "returned"
             if alarm.state in ("acknowledged", "cleared"):
                 state = "cleared"

@@ -377,7 +377,7 @@ class Service:
         except Exception as error:  # a database may fail in any way; the line goes on
             log.error("ledger", problem=str(error))
             return
-        self._carry_out(self.core.alarms.restore(known, self.clock.now()))
+        self._carry_out(self.core.alarms.recall(known, self.clock.now()))
 
     async def _recall_interrupted(self) -> None:
         """Sets that were being written when the service ended: a machine may have half of one."""
