@@ -20,6 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from twin.alarms import Alarm
 from twin.audit import FIRST, AuditRow, canonical, chained
 from twin.migrating import migrate
+from twin.promise import Judgement
 
 Row = dict[str, Any]
 
@@ -64,6 +65,15 @@ _STATES: Final = _log(
     _text("state"),
     _text("decided_by"),
     _text("note"),
+)
+_JUDGEMENTS: Final = Table(
+    "judgements",
+    _METADATA,
+    Column("recommendation", String, primary_key=True),
+    Column("parameter", String, primary_key=True),
+    _time(),
+    Column("kept", sa.Boolean, nullable=False),
+    Column("document", sa.JSON, nullable=False),
 )
 _MODES: Final = _log("mode_changes", _text("step"), _text("mode"), _text("reason"), _text("by"))
 _ALARMS: Final = Table(
@@ -213,16 +223,35 @@ class Ledger:
             )
 
     def recommendations(self, limit: int = 100, state: str | None = None) -> list[Row]:
-        """The documents as last recorded, newest first, each with its `history` of states."""
+        """The documents as last recorded, newest first.
+
+        Each has its `history` of states, and what the material then did as `judged`.
+        """
         query = sa.select(_RECOMMENDATIONS).order_by(_RECOMMENDATIONS.c.time.desc()).limit(limit)
         if state is not None:
             query = query.where(_RECOMMENDATIONS.c.state == state)
         with self._engine.connect() as connection:
             found = connection.execute(query).mappings().all()
             return [
-                {**row["document"], "history": self._history(connection, row["id"], row["time"])}
+                {
+                    **row["document"],
+                    "history": self._history(connection, row["id"], row["time"]),
+                    "judged": _judged(connection, row["id"]),
+                }
                 for row in found
             ]
+
+    def judge(self, judgement: Judgement) -> None:
+        """Record whether the material did what a recommendation promised; values are SI."""
+        parameter = f"{judgement.step}.{judgement.output}"
+        key = {"recommendation": judgement.recommendation, "parameter": parameter}
+        values = {
+            "time": judgement.time,
+            "kept": judgement.kept,
+            "document": _finite(asdict(judgement)),
+        }
+        with self._engine.begin() as connection:
+            _put(connection, _JUDGEMENTS, key, values)
 
     def change_mode(self, time: int, step: str, mode: str, reason: str, by: str = "") -> None:
         """Record what a step may do from now on, why, and who said so."""
@@ -504,6 +533,12 @@ def _append(connection: sa.Connection, time: int, who: str, what: str, details: 
             hash=its_hash,
         )
     )
+
+
+def _judged(connection: sa.Connection, recommendation: str) -> list[Row]:
+    query = sa.select(_JUDGEMENTS).where(_JUDGEMENTS.c.recommendation == recommendation)
+    rows = connection.execute(query.order_by(_JUDGEMENTS.c.parameter)).mappings()
+    return [{**row["document"], "kept": row["kept"]} for row in rows]
 
 
 def _alarm(document: Row) -> Alarm:
