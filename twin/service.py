@@ -218,6 +218,7 @@ class Service:
                     tasks.create_task(self._watch(), name="silence"),
                     tasks.create_task(self._clean(), name="retention"),
                     tasks.create_task(self.heartbeat.run(), name="heartbeat"),
+                    tasks.create_task(_fail_with(store), name="store's end"),
                 ]
                 workers += [
                     tasks.create_task(worker, name=name)
@@ -247,8 +248,7 @@ class Service:
         finally:
             self._tasks = None
             store.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await store
+            await asyncio.wait([store])
             await self.store.call(self._ledger.close)
 
     async def _recall_alarms(self) -> None:
@@ -602,6 +602,12 @@ class Service:
             log.error("ledger", problem=str(error))
         finally:
             self._entries -= 1
+
+
+async def _fail_with(task: asyncio.Task[None]) -> None:
+    """End as a task does that must not end: nothing would be stored any more."""
+    await asyncio.wait([task])
+    await task
 
 
 @contextlib.contextmanager
