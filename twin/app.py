@@ -17,6 +17,7 @@ from connectors.recorder import Recorder, RecordingWriter
 from connectors.recording import Recording
 from surrogates.onnx_model import OnnxSurrogate
 from twin.challenger import Challengers
+from twin.checkpoint import Checkpoints
 from twin.clock import Clock
 from twin.configuration import load
 from twin.configuration.historians import (
@@ -34,6 +35,7 @@ from twin.replay import Follower, Replay, Screen, Span
 from twin.service import Service
 from twin.spool import Spool
 from twin.store import OpenHistorian, Store
+from twin.upkeep import certificate_files, upkeep
 
 if TYPE_CHECKING:
     from connectors.influxdb import InfluxHistorian
@@ -226,6 +228,8 @@ def build_service(
         auto_accept,
         registry,
         Challengers(line, core.tags, surrogates, challengers) if challengers else None,
+        Checkpoints(folder),
+        lambda service: upkeep(service, folder, lambda: certificate_files(line)),
     )
 
 

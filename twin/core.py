@@ -496,6 +496,7 @@ class Core:
             "learned": dict(self._comparator.last),
             "trust": self.trust.snapshot(),
             "guard": self._guard.snapshot(),
+            "alarms": self.alarms.snapshot(),
             "waiting": [[known, number, asdict(m)] for known, number, m in self._waiting],
             "numbers": self._numbers,
             "rows": [[*of, *row] for of, row in self._rows.items()],
@@ -537,6 +538,7 @@ class Core:
         self._comparator.last = dict(state["learned"])
         self.trust.restore(state["trust"])
         self._guard.restore(state["guard"], renumber)
+        self.alarms.resume(state["alarms"])
         for known, number, values in state["waiting"]:
             measurement = OfflineMeasurement(**values)
             measurement = replace(measurement, tag=renumber(measurement.tag))

@@ -19,6 +19,8 @@ from twin.tags import TagTable
 
 _NEVER: Final = np.iinfo(np.int64).min
 _FIRST_LOOK_BACK: Final = 600 * 10**9
+_MINUTE: Final = 60 * 10**9
+_HOUR: Final = 60 * _MINUTE
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS tags (id INTEGER PRIMARY KEY, name VARCHAR NOT NULL UNIQUE);
@@ -28,6 +30,7 @@ CREATE TABLE IF NOT EXISTS offline (
     tag INTEGER NOT NULL, time BIGINT NOT NULL, value DOUBLE NOT NULL,
     roll BIGINT, metre DOUBLE, batch BIGINT);
 ALTER TABLE offline ADD COLUMN IF NOT EXISTS known BIGINT DEFAULT 0;
+CREATE TABLE IF NOT EXISTS thinned (until BIGINT NOT NULL);
 CREATE TABLE IF NOT EXISTS events (
     time BIGINT NOT NULL, kind VARCHAR NOT NULL, subject VARCHAR NOT NULL, text VARCHAR NOT NULL);
 """
@@ -245,6 +248,74 @@ class DuckDBHistorian:
             self._database.execute("CHECKPOINT")
         self._last.time[self._last.time < since] = _NEVER
         return int(row[0]) if row else 0
+
+    def thin(self, before: int) -> bool:
+        """Replace up to an hour of samples older than `before` by one per tag and minute.
+
+        Of good values it is their mean, of setpoints and counters the last; of a minute with none
+        it is the first bad one. It bears the minute's start as its time.
+
+        Returns:
+            Whether there may be more to do: called again, it goes on.
+        """
+        with self._reporting():
+            row = self._database.execute("SELECT max(until) FROM thinned").fetchone()
+            until = None if row is None or row[0] is None else int(row[0])
+            start = self._database.execute(
+                "SELECT min(time) FROM samples WHERE time >= $until", {"until": until or 0}
+            ).fetchone()
+            if start is None or start[0] is None:
+                return False
+            first = int(start[0]) // _HOUR * _HOUR
+            end = min(first + _HOUR, before // _MINUTE * _MINUTE)
+            if end <= first or end <= (until or 0):
+                return False
+            span = {"start": max(first, until or 0), "end": end, "minute": _MINUTE}
+            with self._transaction():
+                self._database.execute(
+                    "CREATE TEMP TABLE means AS SELECT samples.tag AS tag,"
+                    " time // $minute * $minute AS time,"
+                    " coalesce(if(any_value(holds), arg_max(value, time) FILTER (usable),"
+                    " avg(value) FILTER (usable)), 'nan'::DOUBLE) AS value,"
+                    " if(count(*) FILTER (usable) > 0, 0, arg_min(quality, time))::UINTEGER"
+                    " AS quality"
+                    " FROM (SELECT *, quality < 1073741824 AND NOT isnan(value) AS usable,"
+                    f" tag IN ({_listed(self._holding())}) AS holds FROM samples"
+                    "  WHERE time >= $start AND time < $end) AS samples"
+                    " GROUP BY samples.tag, samples.time // $minute",
+                    span,
+                )
+                self._database.execute(
+                    "DELETE FROM samples WHERE time >= $start AND time < $end",
+                    {"start": span["start"], "end": end},
+                )
+                self._database.execute("INSERT INTO samples SELECT * FROM means")
+                self._database.execute("DROP TABLE means")
+                self._database.execute("DELETE FROM thinned")
+                self._database.execute("INSERT INTO thinned VALUES (?)", [end])
+        return True
+
+    def _holding(self) -> set[int]:
+        """Ids of tags of which a mean says nothing; -1 is none's."""
+        held = (n for n, tag in enumerate(self._tags) if tag.role in ("setpoint", "counter"))
+        return {-1, *(int(self._id[index]) for index in held)}
+
+    def backup(self, folder: Path) -> list[Path]:
+        """Copy everything into a file in this folder, as it is now; for any thread.
+
+        Returns:
+            The files made.
+        """
+        file = folder / self._path.name
+        name = file.as_posix().replace("'", "''")
+        with self._reporting(), self._database.cursor() as cursor:
+            source = cursor.execute("SELECT current_database()").fetchone()
+            cursor.execute(f"ATTACH '{name}' AS backup")
+            try:
+                cursor.execute(f'COPY FROM DATABASE "{source[0] if source else ""}" TO backup')
+            finally:
+                cursor.execute("DETACH backup")
+        return [file]
 
     def _know(self, index: int, number: int) -> None:
         self._id[index] = number

@@ -7,7 +7,7 @@ import contextlib
 import gc
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,9 +17,11 @@ import structlog
 
 from twin.alarms import Acknowledged, Alarm, Report, Shelved
 from twin.challenger import Challengers
+from twin.checkpoint import Checkpoints
 from twin.chronicle import Chronicle
 from twin.clock import Clock
-from twin.configuration.models import Mode
+from twin.configuration.models import LineConfiguration, Mode
+from twin.continuity import Continuity
 from twin.core import Core, CoreEvent
 from twin.genealogy import BatchReleased, Milestone
 from twin.heartbeat import Heartbeat
@@ -33,13 +35,17 @@ from twin.intervention import (
     ModeSet,
     Wrote,
 )
+from twin.jobs import Job, Jobs, JobState
 from twin.ledger import MODE_SET, TWIN, Ledger
 from twin.metrics import Metrics
-from twin.ports import Sink, Source, Surrogate, Write, WriteOutcome
+from twin.ports import Event, Sink, Source, Surrogate, Write, WriteOutcome
 from twin.promise import Judgement
-from twin.recommendation import Recommendation
+from twin.recommendation import Change, Recommendation
 from twin.registry import Registry
+from twin.reloading import ReloadError, changes
+from twin.resuming import End, nothing_known, outcomes, stands
 from twin.samples import SampleBatch
+from twin.snapshot import SnapshotError
 from twin.status import LineStatus
 from twin.store import Safe, Store
 from twin.trust import ModeChange
@@ -56,16 +62,14 @@ FAREWELL = 0.4
 """Seconds more that writes under way and their publication may then take."""
 SILENCE = 1.0
 """Seconds without a sample after which the clock, not the line, ends what waits for a decision."""
-MODELS = 2.0
-"""Seconds between looks whether another model was promoted."""
+SETTLE = 30.0
+"""Seconds in which machines must say how far an interrupted write got."""
 RETRY = 1.0
 """Seconds between attempts to publish."""
 PATIENCE = 5.0
 """Seconds that the ledger may take to note what is going to be written."""
 AWAY = 5.0
 """Seconds without a connection that are an alarm."""
-CLEAN = 3600.0
-"""Seconds between deletions of what is older than the store keeps."""
 
 
 class Connector(Source, Protocol):
@@ -107,6 +111,8 @@ class Service:
         auto_accept: accept every recommendation in the name of this person.
         registry: is asked which models people want.
         challengers: models that predict in the shadow of those in use.
+        checkpoints: where it goes on from, and keeps what the next start goes on from.
+        upkeep: gives its jobs.
     """
 
     def __init__(
@@ -122,6 +128,8 @@ class Service:
         auto_accept: str | None = None,
         registry: Registry | None = None,
         challengers: Challengers | None = None,
+        checkpoints: Checkpoints | None = None,
+        upkeep: Callable[[Service], Iterable[Job]] = lambda _: (),
     ) -> None:
         self.core = core
         self.sources = sources
@@ -140,10 +148,13 @@ class Service:
         self._incidents: Counter[str] = Counter()
         """Number of the last incident of a connector that is in the audit trail."""
         self._publish = publish
-        self._ledger = ledger
+        self.ledger = ledger
         self._auto_accept = auto_accept
         self._registry = registry
         self._challengers = challengers
+        self._resuming = False
+        self._running = False
+        self._forgotten: str | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._entries = 0
         self._versions = {step: surrogate.version for step, surrogate in surrogates.items()}
@@ -159,7 +170,13 @@ class Service:
         }
         self._writes: set[asyncio.Task[None]] = set()
         self._outbox: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(1000)
+        self.jobs = Jobs(upkeep(self))
         self.metrics = Metrics(self)
+        self._continuity = (
+            None
+            if checkpoints is None
+            else Continuity(checkpoints, store, ledger, clock, self.metrics)
+        )
         self.heartbeat = Heartbeat(
             self.metrics.loop_lag.observe, lambda: self.store.call(lambda: None)
         )
@@ -167,7 +184,7 @@ class Service:
     @property
     def running(self) -> bool:
         """Whether it is between its start and its end."""
-        return self._tasks is not None
+        return self._running
 
     @property
     def entries_waiting(self) -> int:
@@ -209,14 +226,17 @@ class Service:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                await self._recall_alarms()
-                await self._recall_interrupted()
                 for step, version in self._versions.items():
                     model = self.core.line.steps[step].model
-                    self._note(self._ledger.use_model, self.clock.now(), step, model, version)
+                    self._note(self.ledger.use_model, self.clock.now(), step, model, version)
+                if self._continuity is None or not await self._resume(self._continuity):
+                    await self._recall_alarms()
+                    await self._recall_interrupted()
+                self._reported = self.core.alarms.causes()
+                self.report(_memory_lost(self._forgotten, self.clock.now()))
                 workers = [
                     tasks.create_task(self._watch(), name="silence"),
-                    tasks.create_task(self._clean(), name="retention"),
+                    tasks.create_task(self.jobs.run(), name="jobs"),
                     tasks.create_task(self.heartbeat.run(), name="heartbeat"),
                     tasks.create_task(_fail_with(store), name="store's end"),
                 ]
@@ -228,11 +248,9 @@ class Service:
                         (self._follow(source), f"{source.name} samples"),
                     )
                 ]
-                if self._registry is not None:
-                    following = self._follow_models(self._registry)
-                    workers.append(tasks.create_task(following, name="models"))
                 if self._publish is not None:
                     workers.append(tasks.create_task(self._send(self._publish), name="publisher"))
+                self._running = True
                 await self._stop.wait()
                 # what has arrived still waits for others to make a batch: it counts as received
                 await asyncio.sleep(LINGER)
@@ -245,16 +263,117 @@ class Service:
                 self._note_incidents()
                 for worker in workers:
                     worker.cancel()
+            await self.checkpoint()
         finally:
-            self._tasks = None
+            self._tasks, self._running = None, False
             store.cancel()
             await asyncio.wait([store])
-            await self.store.call(self._ledger.close)
+            await self.store.call(self.ledger.close)
+
+    async def checkpoint(self) -> None:
+        """Keep what must be remembered, so that the next start goes on from here."""
+        if self._continuity is not None:
+            await self._continuity.keep(self.core, self._challengers, self._versions)
+
+    async def _resume(self, continuity: Continuity) -> bool:
+        """Go on from the last checkpoint, through what was stored since; whether there was one."""
+        self._resuming = True
+        try:
+            recalled = await continuity.recall(self.core.line, self.core.surrogates)
+            if recalled is None:
+                return False
+            memory, self.core = recalled
+            if self._challengers is not None and memory.challengers is not None:
+                self._challengers.restore(memory.challengers)
+            missed = await continuity.missed(memory, self.core)
+            for piece in missed.pieces():
+                self._repeat(piece)
+                await asyncio.sleep(0)
+        except Exception as error:  # what is remembered may break anything; the line goes on
+            if not isinstance(error, SnapshotError):
+                log.exception("checkpoint")
+            text = await continuity.set_aside(str(error) or repr(error))
+            log.error("checkpoint", problem=text)
+            self.core = Core(self.core.line, self.core.surrogates)
+            self._forgotten = text
+        else:
+            self._mark_absence()
+            return True
+        finally:
+            self._resuming = False
+        return False
+
+    def _mark_absence(self) -> None:
+        """Say from when on nothing is known, and see what became of what was open then."""
+        core, now = self.core, self.clock.now()
+        heard = int(core.latest_time.max(initial=0))
+        gone = max(0, now - heard)
+        unknown = nothing_known(core)
+        self._carry_out(core.feed(unknown, int(unknown.time[0])))
+        # nobody sent these
+        core.received -= len(unknown)
+        core.rejected -= Counter({"bad quality": len(unknown)})
+        text = f"the twin was not running for {gone / NANOSECONDS:.1f} s"
+        self.store.put(core.kept, [Event(heard, "gap", "twin", text)])
+        log.info("resumed", heard=heard, gone=f"{gone / NANOSECONDS:.1f} s")
+        self._carry_out(core.expire(now))
+        for standing in core.open.values():
+            self.status.recommendations[standing.web] = standing
+            if standing.state == "accepted" and self._tasks is not None:
+                settling = self._settle(standing, heard, gone)
+                write = self._tasks.create_task(settling, name=f"settle {standing.id}")
+                self._writes.add(write)
+                write.add_done_callback(self._writes.discard)
+
+    def _repeat(self, piece: Arrivals) -> None:
+        """Feed what came before the end; what followed from it then is recorded once."""
+        batch = piece.batch
+        if len(batch) or batch.offline:
+            now = piece.arrived if len(batch) else batch.offline[0].known
+            self._carry_out(self.core.feed(batch, now))
+            if self._challengers is not None:
+                self.store.put(self._challengers.feed(batch, now))
+        for intervention in piece.interventions:
+            if isinstance(intervention, ModelUsed):
+                continue  # the models of today are in use already
+            try:
+                self._carry_out(self.core.intervene(intervention))
+            except KeyError as error:
+                # the cut may have closed it a moment earlier or later
+                log.warning("not repeated", recommendation=str(error))
+
+    async def _settle(self, recommendation: Recommendation, heard: int, gone: int) -> None:
+        """Find out how far the writes got that the end of the service interrupted."""
+        core, changes = self.core, recommendation.changes
+
+        def known(change: Change) -> bool:
+            return bool(core.latest_time[change.tag] > heard + 1) and bool(
+                np.isfinite(core.latest[change.tag])
+            )
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE):
+                while not all(map(known, changes)):  # noqa: ASYNC110  # the core waits for nobody
+                    await asyncio.sleep(0.1)
+        ends: list[End | None] = [
+            stands(change, float(core.latest[change.tag])) if known(change) else None
+            for change in changes
+        ]
+        if "after" in ends and set(ends) != {"after"}:
+            for change, end in zip(changes, ends, strict=True):
+                name = core.tags[change.tag].name
+                if end == "after" and gone <= core.line.stale_after * NANOSECONDS:
+                    undone = await self._writer.write_one(change, change.before)
+                    log.warning("taken back", setpoint=name, status=undone.status)
+                elif end == "after":
+                    log.error("half a set was written before the end", setpoint=name)
+        said = outcomes(recommendation, ends, core.tags)
+        self._intervene(Wrote(self.clock.now(), recommendation.id, said))
 
     async def _recall_alarms(self) -> None:
         """Those that were open when the service ended."""
         try:
-            known = await self.store.call(self._ledger.open_alarms)
+            known = await self.store.call(self.ledger.open_alarms)
         except Exception as error:  # a database may fail in any way; the line goes on
             log.error("ledger", problem=str(error))
             return
@@ -263,7 +382,7 @@ class Service:
     async def _recall_interrupted(self) -> None:
         """Sets that were being written when the service ended: a machine may have half of one."""
         try:
-            found = await self.store.call(self._ledger.interrupted_writes)
+            found = await self.store.call(self.ledger.interrupted_writes)
         except Exception as error:  # a database may fail in any way; the line goes on
             log.error("ledger", problem=str(error))
             return
@@ -273,7 +392,7 @@ class Service:
             said = interruption(each)
             now = self.clock.now()
             log.error("a set may be half written", recommendation=each["recommendation"], said=said)
-            self._note(self._ledger.audit, now, TWIN, "found interrupted", dict(each))
+            self._note(self.ledger.audit, now, TWIN, "found interrupted", dict(each))
             for standing in list(self.core.open.values()):
                 if standing.id == each["recommendation"] and standing.state == "accepted":
                     first = standing.changes[0]
@@ -295,6 +414,8 @@ class Service:
             self._mark_gaps(now)
             self._note_incidents()
             self.report(_not_stored(self.store.error, now))
+            for name, state in self.jobs.states.items():
+                self.report(_not_done(name, state, now))
             if self._recorder is not None:
                 self._recorder.tick(now)
 
@@ -305,7 +426,7 @@ class Service:
                 if incident.number > self._incidents[source.name]:
                     self._incidents[source.name] = incident.number
                     details = {"connector": source.name, "said": incident.said}
-                    self._note(self._ledger.audit, incident.time, TWIN, incident.what, details)
+                    self._note(self.ledger.audit, incident.time, TWIN, incident.what, details)
 
     def _mark_gaps(self, now: int) -> None:
         """Tell the recorder for how long a connector was away."""
@@ -318,25 +439,41 @@ class Service:
             elif since is not None and self._recorder is not None:
                 self._recorder.gap(since, now, f"{name} was not connected")
 
-    async def _clean(self) -> None:
-        kept = int(self.core.line.store.retention * NANOSECONDS)
-        while True:
-            await self.store.retain(self.clock.now() - kept)
-            await asyncio.sleep(CLEAN)
+    def reload(self, line: LineConfiguration, by: str) -> list[str]:
+        """Follow the line by a changed configuration from now on; gives where it differs.
 
-    async def _follow_models(self, registry: Registry) -> None:
-        while True:
-            await asyncio.sleep(MODELS)
-            try:
-                changed = await self.store.call(registry.changes)
-            except Exception as error:  # database and files may fail in any way; the model stays
-                log.error("models", problem=str(error))
-                continue
-            for each in changed:
-                try:
-                    self.use_model(each.step, each.surrogate, each.file, each.by)
-                except ValueError as error:
-                    log.error("models", problem=str(error))
+        Raises:
+            ReloadError: something of it cannot change while the twin runs; nothing has changed.
+        """
+        changed = changes(self.core.line, line)
+        if not changed:
+            return []
+        if self._recorder is not None:
+            raise ReloadError(["a recording holds one configuration: end it first"])
+        before, core = self.core, Core(line, self.core.surrogates)
+        core.restore(before.snapshot())
+        self.core = core
+        self._chronicle = Chronicle(line, core.tags)
+        self.status.reload(line)
+        if self._challengers is not None:
+            self._challengers.reload(line)
+        for step, config in line.steps.items():
+            if config.mode != before.line.steps[step].mode:
+                self.set_mode(step, config.mode, by)
+        self._note(self.ledger.audit, self.clock.now(), by, "reload", {"changed": changed})
+        log.info("reload", by=by, changed=changed)
+        return changed
+
+    async def follow_models(self) -> None:
+        """Take the models that people promoted since, or rolled back to.
+
+        Raises:
+            ValueError: one takes or gives something else than the model before.
+        """
+        if self._registry is None:
+            return
+        for each in await self.store.call(self._registry.changes):
+            self.use_model(each.step, each.surrogate, each.file, each.by)
 
     def use_model(self, step: str, surrogate: Surrogate, file: Path, by: str) -> None:
         """Predict a step with another model from now on.
@@ -352,8 +489,8 @@ class Service:
             self._recorder.use_model(step, version, file)
             self._record(ModelUsed(now, step, version, by))
         self._versions[step] = version
-        self._note(self._ledger.use_model, now, step, str(file), version)
-        self._note(self._ledger.audit, now, by, "use model", {"step": step, "version": version})
+        self._note(self.ledger.use_model, now, step, str(file), version)
+        self._note(self.ledger.audit, now, by, "use model", {"step": step, "version": version})
         log.info("model", step=step, version=version, by=by)
 
     async def _follow(self, source: Source) -> None:
@@ -480,12 +617,12 @@ class Service:
                 else str(error)
             )
             details = {**details, "because": because}
-            self._note(self._ledger.audit, intervention.time, by, f"refused: {what}", details)
+            self._note(self.ledger.audit, intervention.time, by, f"refused: {what}", details)
             raise
         became = [event for event in events if isinstance(event, Recommendation)]
         if became:
             details = {**details, "became": became[-1].state, "because": became[-1].note}
-        self._note(self._ledger.audit, intervention.time, by, what, details)
+        self._note(self.ledger.audit, intervention.time, by, what, details)
         self._record(intervention)
         self._carry_out(events)
 
@@ -497,6 +634,8 @@ class Service:
         self._carry_out(events)
 
     def _record(self, intervention: Intervention) -> None:
+        if self._continuity is not None:
+            self._note(self.ledger.intervene, *self._continuity.entry(intervention, self.core))
         if self._recorder is not None:
             self._recorder.append(Arrivals.at(intervention.time, interventions=(intervention,)))
 
@@ -507,17 +646,17 @@ class Service:
             match event:
                 case Recommendation():
                     self._announce(event)
-                    self._note(self._ledger.recommend, self.document(event), self.clock.now())
+                    self._note(self.ledger.recommend, self.document(event), self.clock.now())
                     self._act(event)
                 case Judgement():
-                    self._note(self._ledger.judge, event)
+                    self._note(self.ledger.judge, event)
                 case ModeChange():
                     self._note(
-                        self._ledger.change_mode, event.time, event.step, event.mode, event.reason
+                        self.ledger.change_mode, event.time, event.step, event.mode, event.reason
                     )
                     log.info("mode", step=event.step, mode=event.mode, reason=event.reason)
                 case Alarm():
-                    self._note(self._ledger.put_alarm, event)
+                    self._note(self.ledger.put_alarm, event)
                     log.warning(
                         "alarm",
                         subject=event.subject,
@@ -526,15 +665,17 @@ class Service:
                         evidence="; ".join(event.evidence),
                     )
                 case Milestone():
-                    self._note(_remember, self._ledger, event)
+                    self._note(_remember, self.ledger, event)
                 case BatchReleased():
                     self._note(
-                        self._ledger.release_batch, event.batches, event.number, event.time, {}
+                        self.ledger.release_batch, event.batches, event.number, event.time, {}
                     )
                 case _:
                     pass
 
     def _act(self, event: Recommendation) -> None:
+        if self._resuming:
+            return
         if event.state == "proposed":
             by = "twin" if self.core.may_write(event) else self._auto_accept
             # later events of the same batch may already have closed it
@@ -560,7 +701,7 @@ class Service:
         """
         now = self.clock.now()
         async with asyncio.timeout(PATIENCE):
-            await self.store.call(lambda: self._ledger.audit(now, who, what, details))
+            await self.store.call(lambda: self.ledger.audit(now, who, what, details))
 
     def document(self, recommendation: Recommendation) -> dict[str, object]:
         """A recommendation as it is published, in customary units."""
@@ -632,6 +773,16 @@ def _away(name: str, connected: bool, now: int) -> Report:
 def _not_stored(error: str | None, now: int) -> Report:
     evidence = (f"the historian does not write: {error}; samples wait for it",)
     return Report(now, "store", "not writing", "historian", error is not None, "high", "", evidence)
+
+
+def _memory_lost(why: str | None, now: int) -> Report:
+    evidence = () if why is None else (why,)
+    return Report(now, "job", "memory lost", "twin", why is not None, "high", "", evidence)
+
+
+def _not_done(name: str, state: JobState, now: int) -> Report:
+    evidence = () if state.error is None else (state.error,)
+    return Report(now, "job", "failed", name, state.error is not None, "medium", "", evidence)
 
 
 def _remember(ledger: Ledger, event: Milestone) -> None:

@@ -84,7 +84,7 @@ class SetWriter:
         """The outcomes on the way forward, and on the way back where one failed."""
         forward: list[WriteOutcome] = []
         for change in recommendation.changes:
-            forward.append(await self._write_one(change, change.after))
+            forward.append(await self.write_one(change, change.after))
             if forward[-1].status != "applied":
                 break
         else:
@@ -93,7 +93,7 @@ class SetWriter:
         tried = len(forward) - (forward[-1].status == "denied")
         back: list[WriteOutcome] = []
         for change in recommendation.changes[:tried]:
-            undone = await self._write_one(change, change.before)
+            undone = await self.write_one(change, change.before)
             if undone.status != "applied":
                 name = self._tags[change.tag].name
                 log.error("not taken back", setpoint=name, problem=undone.reason)
@@ -102,7 +102,8 @@ class SetWriter:
             back.append(undone)
         return forward, back
 
-    async def _write_one(self, change: Change, value: float) -> WriteOutcome:
+    async def write_one(self, change: Change, value: float) -> WriteOutcome:
+        """Write one setpoint of a change: `after`, or `before` to take it back. Never raises."""
         write, nothing = Write(change.tag, value), math.nan
         sink = self._sinks.get(change.tag)
         if sink is None:

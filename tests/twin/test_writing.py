@@ -84,7 +84,7 @@ async def test_what_cannot_be_noted_is_not_written(
         def full(*_: object) -> None:
             raise OSError("no space left on device")
 
-        monkeypatch.setattr(service._ledger, "audit", full)
+        monkeypatch.setattr(service.ledger, "audit", full)
         service.accept(advice.id, "anna")
         failed = await becomes(service, "failed")
     assert machine.written == []

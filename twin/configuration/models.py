@@ -346,6 +346,27 @@ class StoreConfiguration(Section):
         description="bytes on disk for what the historian has not taken, 24 a sample; "
         "when full the oldest is dropped",
     )
+    minute_means_after: Duration | None = Field(
+        None, gt=0, description="of samples older than this a mean per minute is kept"
+    )
+
+
+TIME_OF_DAY = r"^([01]\d|2[0-3]):[0-5]\d$"
+
+
+class OperationConfiguration(Section):
+    """What runs by the clock of the site while the line is followed."""
+
+    time_zone: str = Field("UTC", description="of the times below, e.g. Europe/Berlin")
+    backups: Path | None = Field(None, description="folder; a backup is made in it every day")
+    backup_at: str = Field("02:30", pattern=TIME_OF_DAY, description="time of day")
+    backups_kept: PositiveInt = Field(7, description="older ones are deleted")
+    shifts: list[str] = Field(
+        default_factory=list, description="times of day at which shifts begin: one report each"
+    )
+    log_file: Path | None = Field(
+        None, description="log as lines of JSON into this file, ten of 10 MB; else to the console"
+    )
 
 
 class LineConfiguration(Section):
@@ -363,6 +384,9 @@ class LineConfiguration(Section):
     oldest: Duration = Field(3600.0, gt=0, description="samples further in the past are refused")
     store: StoreConfiguration = Field(
         default_factory=StoreConfiguration, description="where everything is kept"
+    )
+    operation: OperationConfiguration = Field(
+        default_factory=OperationConfiguration, description="backups, shifts, log"
     )
     connectors: dict[str, Connector] = Field(description="machines and brokers to connect to")
     tags: dict[str, TagConfiguration] = Field(description="signals, e.g. coater.line_speed")
