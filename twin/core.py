@@ -157,6 +157,7 @@ class Core:
             now: line time, ns.
         """
         self.received += len(batch)
+        self.kept = batch  # what cannot be judged is kept as it came
         judged = self._ingest.judge(batch, now)
         self.rejected.update(judged.rejected)
         self.kept = judged.kept
