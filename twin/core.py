@@ -522,7 +522,6 @@ class Core:
             "alarms": self.alarms.snapshot(),
             "trust": self.trust.snapshot(),
             "guard": self._guard.snapshot(),
-            "alarms": self.alarms.snapshot(),
             "waiting": [[known, number, asdict(m)] for known, number, m in self._waiting],
             "numbers": self._numbers,
             "rows": [[*of, *row] for of, row in self._rows.items()],
@@ -566,7 +565,6 @@ class Core:
         self.alarms.restore(state["alarms"])
         self.trust.restore(state["trust"])
         self._guard.restore(state["guard"], renumber)
-        self.alarms.resume(state["alarms"])
         for known, number, values in state["waiting"]:
             measurement = OfflineMeasurement(**values)
             measurement = replace(measurement, tag=renumber(measurement.tag))
