@@ -240,6 +240,7 @@ class Service:
                     tasks.create_task(self._watch(), name="silence"),
                     tasks.create_task(self.jobs.run(), name="jobs"),
                     tasks.create_task(self.heartbeat.run(), name="heartbeat"),
+                    tasks.create_task(_fail_with(store), name="store's end"),
                 ]
                 workers += [
                     tasks.create_task(worker, name=name)
@@ -268,8 +269,7 @@ class Service:
         finally:
             self._tasks, self._running = None, False
             store.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await store
+            await asyncio.wait([store])
             await self.store.call(self.ledger.close)
 
     async def checkpoint(self) -> None:
@@ -377,7 +377,7 @@ class Service:
         except Exception as error:  # a database may fail in any way; the line goes on
             log.error("ledger", problem=str(error))
             return
-        self._carry_out(self.core.alarms.restore(known, self.clock.now()))
+        self._carry_out(self.core.alarms.recall(known, self.clock.now()))
 
     async def _recall_interrupted(self) -> None:
         """Sets that were being written when the service ended: a machine may have half of one."""
@@ -743,6 +743,12 @@ class Service:
             log.error("ledger", problem=str(error))
         finally:
             self._entries -= 1
+
+
+async def _fail_with(task: asyncio.Task[None]) -> None:
+    """End as a task does that must not end: nothing would be stored any more."""
+    await asyncio.wait([task])
+    await task
 
 
 @contextlib.contextmanager
