@@ -48,6 +48,7 @@ from twin.samples import SampleBatch
 from twin.snapshot import SnapshotError
 from twin.status import LineStatus
 from twin.store import Safe, Store
+from twin.store_watch import StoreWatch
 from twin.trust import ModeChange
 from twin.units import to_si
 from twin.writing import SetWriter, half_written, interruption
@@ -165,6 +166,7 @@ class Service:
         self._recorder: Recorder | None = None
         self._away: dict[str, int] = {}
         self._reported: dict[str, bool] = {}
+        self._store_watch = StoreWatch()
         self._units = {
             f"{step}.{output}": (*to_si(config.unit), config.unit)
             for step, configuration in core.line.steps.items()
@@ -413,7 +415,8 @@ class Service:
                 self._intervene(FellSilent(now))
             self._mark_gaps(now)
             self._note_incidents()
-            self.report(_not_stored(self.store.error, now))
+            for report in self._store_watch.look(self.store.state, now):
+                self.report(report)
             for name, state in self.jobs.states.items():
                 self.report(_not_done(name, state, now))
             if self._recorder is not None:
@@ -768,11 +771,6 @@ def _away(name: str, connected: bool, now: int) -> Report:
     return Report(
         now, "connector", "away", name, not connected, "high", "", evidence, lasting=lasting
     )
-
-
-def _not_stored(error: str | None, now: int) -> Report:
-    evidence = (f"the historian does not write: {error}; samples wait for it",)
-    return Report(now, "store", "not writing", "historian", error is not None, "high", "", evidence)
 
 
 def _memory_lost(why: str | None, now: int) -> Report:

@@ -93,7 +93,7 @@ class Store:
     there the historian gets it, in order, as fast as it takes it. Only where there is no spool, or
     its disk does not take anything, samples go to the historian from memory, or wait there.
 
-    Historian and spool have a thread each, so that a historian that hangs holds up nothing else.
+    Historian and spool have a thread each, so that samples become safe while a historian hangs.
     Memory is bounded by `capacity` samples: then the oldest batches are dropped and counted, but
     for those that their source keeps until they are safe, of which it sends a limited number.
 
@@ -364,6 +364,7 @@ class Store:
     def _drop(self) -> None:
         """Drop the oldest that no source keeps, until the rest may wait."""
         kept: list[_Part] = []
+        before = self._dropped
         while self._samples > self._capacity and len(self._waiting) > 1:
             part = self._waiting.popleft()
             if part.safe is None:
@@ -372,9 +373,10 @@ class Store:
             else:
                 kept.append(part)
         self._waiting.extendleft(reversed(kept))
-        self._telling.error(
-            "samples are lost: neither spool nor historian takes them", so_far=self._dropped
-        )
+        if self._dropped > before:
+            self._telling.error(
+                "samples are lost: neither spool nor historian takes them", so_far=self._dropped
+            )
 
     def _note_spool(self, error: Exception | None) -> None:
         if error is not None and self.spool_error is None:
