@@ -124,8 +124,7 @@ class Manifest(_Part):
 
 
 Logged = OfflineMeasurement | Intervention
-_KINDS: Final[dict[str, type[Decided | ModeSet | FellSilent | ModelUsed]]] = {
-    "decided": Decided,
+_KINDS: Final[dict[str, type[ModeSet | FellSilent | ModelUsed]]] = {
     "mode set": ModeSet,
     "fell silent": FellSilent,
     "model used": ModelUsed,
@@ -149,6 +148,9 @@ def entry_of(logged: Logged, after: int, names: Sequence[str]) -> dict[str, Any]
             for outcome in logged.outcomes
         ]
         return {"after": after, "kind": "wrote", **content, "outcomes": outcomes}
+    if isinstance(logged, Decided):
+        setpoints = [[names[tag], value] for tag, value in logged.setpoints]
+        return {"after": after, "kind": "decided", **content, "setpoints": setpoints}
     kind = next(name for name, each in _KINDS.items() if isinstance(logged, each))
     return {"after": after, "kind": kind, **content}
 
@@ -174,6 +176,11 @@ def logged_in(entry: dict[str, Any], index: Mapping[str, int]) -> Logged | None:
             for each in content.pop("outcomes")
         )
         return Wrote(**content, outcomes=outcomes)
+    if entry["kind"] == "decided":
+        setpoints = content.pop("setpoints", ())
+        return Decided(
+            **content, setpoints=tuple((index.get(name, -1), value) for name, value in setpoints)
+        )
     return _KINDS[entry["kind"]](**content)
 
 

@@ -20,6 +20,8 @@ from twin.clock import Clock
 from twin.configuration import load
 from twin.configuration.models import LineConfiguration, MqttConnector
 from twin.core import Core
+from twin.desk import Desk
+from twin.desk.views import CardView, ErrorView
 from twin.historian import DuckDBHistorian
 from twin.ledger import Ledger
 from twin.ports import Sink, Surrogate
@@ -151,6 +153,31 @@ def build_service(
         registry,
         Challengers(line, core.tags, surrogates, challengers) if challengers else None,
     )
+
+
+def describe(surrogate: Surrogate) -> CardView | None:
+    """The card of a model, as people read it."""
+    if not isinstance(surrogate, OnnxSurrogate):
+        return None
+    card = surrogate.card
+    units = {each.name: each.unit for each in card.outputs}
+    return CardView(
+        name=card.name,
+        version=card.version,
+        kind=card.kind,
+        file=str(surrogate.file),
+        trained_on="" if card.training is None else card.training.design,
+        errors=tuple(
+            ErrorView(output=name, unit=units[name], r2=each.r2, mae=each.mae)
+            for name, each in card.errors.items()
+        ),
+        text=card.text(),
+    )
+
+
+def build_desk(service: Service, registry: Registry) -> Desk:
+    """The desk of a service, which its screens and its API share."""
+    return Desk(service, registry.ledger, describe, registry)
 
 
 def start_recording(service: Service, folder: Path) -> Recorder:

@@ -39,7 +39,8 @@ class Challengers:
         surrogates: Mapping[str, Surrogate],
         challengers: Mapping[str, Surrogate],
     ) -> None:
-        self.steps = tuple(challengers)
+        self.models = dict(challengers)
+        """By step."""
         steps = {
             name: step.model_copy(update={"mode": "shadow"}) for name, step in line.steps.items()
         }
@@ -77,7 +78,7 @@ class Challengers:
 
     def use_model(self, step: str, surrogate: Surrogate) -> None:
         """Another model is in use; a challenged step keeps its challenger."""
-        if self._core is not None and step not in self.steps:
+        if self._core is not None and step not in self.models:
             self._core.use_model(step, surrogate)
 
 

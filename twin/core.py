@@ -15,6 +15,7 @@ import numpy as np
 from twin.advice import Advisor
 from twin.comparison import Comparator, Comparison, gauge_columns, make_estimators
 from twin.configuration.models import LineConfiguration, Mode
+from twin.editing import EditRefusedError, edited
 from twin.genealogy import BatchReleased, Milestone
 from twin.guard import Guard
 from twin.ingest import NANOSECONDS, Ingest
@@ -168,10 +169,11 @@ class Core:
 
         Raises:
             KeyError: no such recommendation waits for it.
+            EditRefusedError: the guard refuses the setpoints that a person chose.
         """
         match intervention:
-            case Decided(time, identity, accept, by, note):
-                return self.decide(identity, accept, by, time, note)
+            case Decided(time, identity, accept, by, note, setpoints):
+                return self.decide(identity, accept, by, time, note, setpoints)
             case Wrote(time, identity, outcomes):
                 return self.wrote(identity, outcomes, time)
             case ModeSet(time, step, mode, by):
@@ -312,19 +314,48 @@ class Core:
         """Whether the modes of all its steps let the twin write it without a person."""
         return all(self.trust.mode(change.step) == "twin" for change in recommendation.changes)
 
+    def objection(self, measurement: OfflineMeasurement, now: int) -> str:
+        """Why a laboratory value that comes at `now` (ns) cannot be used; empty if it can."""
+        return self._ingest.objection(measurement, now)
+
+    def objections(self, recommendation: Recommendation, now: int) -> list[str]:
+        """Why the guard would not let a recommendation be written at `now` (ns), as sentences."""
+        return self._guard.objections(recommendation, self.latest, now)
+
     def decide(
-        self, identity: str, accept: bool, by: str, now: int, note: str = ""
+        self,
+        identity: str,
+        accept: bool,
+        by: str,
+        now: int,
+        note: str = "",
+        setpoints: Sequence[tuple[int, float]] = (),
     ) -> list[CoreEvent]:
         """Accept or reject an open recommendation; the guard may still refuse an accepted one.
 
+        Args:
+            identity: of the recommendation.
+            accept: or reject.
+            by: who decides.
+            now: line time, ns.
+            note: why.
+            setpoints: tags and values, SI, that a person changes before accepting.
+
         Raises:
             KeyError: no such recommendation waits for a decision.
+            EditRefusedError: the guard refuses the changed setpoints; it goes on waiting.
         """
         standing = self._standing(identity, "proposed")
+        if accept and setpoints:
+            standing = edited(self, standing, setpoints)
+            note = "; ".join(each for each in (standing.note, note) if each)
+            refused = self.objections(standing, now)
+            if refused:
+                raise EditRefusedError(refused)
         if not accept:
             del self.open[standing.web]
             return [standing.become("rejected", by, note)]
-        objections = self._guard.objections(standing, self.latest, now)
+        objections = self.objections(standing, now)
         if objections:
             del self.open[standing.web]
             return [standing.become("expired", by, "; ".join(objections))]

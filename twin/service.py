@@ -65,6 +65,16 @@ class Connector(Source, Protocol):
     name: str
 
 
+class Listener(Protocol):
+    """Hears what the core says and what people and machines did."""
+
+    def told(self, samples: SampleBatch, events: Sequence[CoreEvent]) -> None:
+        """These events, and what of them goes to the historian."""
+        ...
+
+    def intervened(self, intervention: Intervention) -> None: ...
+
+
 class Recorder(Protocol):
     """Takes what arrives, at once; says itself, once, what it could not keep."""
 
@@ -129,11 +139,14 @@ class Service:
         self._registry = registry
         self._challengers = challengers
         self._tasks: asyncio.TaskGroup | None = None
-        self._entries = 0
+        self.entries = 0
+        """Entries that wait for the ledger."""
         self._versions = {step: surrogate.version for step, surrogate in surrogates.items()}
         self._stop = asyncio.Event()
-        self._chronicle = Chronicle(core.line, core.tags)
+        self._chronicle = Chronicle(core.line, core.tags, surrogates)
         self._recorder: Recorder | None = None
+        self.listeners: list[Listener] = []
+        """Hear at once what the core says; they neither wait nor raise."""
         self._away: dict[str, int] = {}
         self._units = {
             f"{step}.{output}": (*to_si(config.unit), config.unit)
@@ -153,6 +166,15 @@ class Service:
             counted["bad quality"] -= state.marked
             counted["queue full"] += state.dropped
         return +counted
+
+    @property
+    def challengers(self) -> Mapping[str, Surrogate]:
+        """Models that predict in the shadow of those in use, by step."""
+        return {} if self._challengers is None else self._challengers.models
+
+    def audit(self, who: str, what: str, details: Mapping[str, object]) -> None:
+        """Have the ledger record what somebody did, now."""
+        self._note(self._ledger.audit, self.clock.now(), who, what, details)
 
     def stop(self) -> None:
         """Ask the service to end."""
@@ -315,13 +337,19 @@ class Service:
         """What records now."""
         return self._recorder
 
-    def accept(self, identity: str, by: str) -> None:
+    def accept(self, identity: str, by: str, setpoints: Sequence[tuple[int, float]] = ()) -> None:
         """A person accepts a recommendation: it is checked once more, written and read back.
+
+        Args:
+            identity: of the recommendation.
+            by: who accepts.
+            setpoints: tags and values, SI, that the person changed before.
 
         Raises:
             KeyError: no such recommendation waits for a decision.
+            EditRefusedError: the guard refuses the changed setpoints.
         """
-        self._decide(identity, True, by, "")
+        self._decide(identity, True, by, "", tuple(setpoints))
 
     def reject(self, identity: str, by: str, reason: str) -> None:
         """A person rejects a recommendation.
@@ -337,14 +365,31 @@ class Service:
         self._intervene(ModeSet(now, step, mode, by))
         self._note(self._ledger.audit, now, by, "set mode", {"step": step, "mode": mode})
 
-    def _decide(self, identity: str, accept: bool, by: str, note: str) -> None:
+    def _decide(
+        self,
+        identity: str,
+        accept: bool,
+        by: str,
+        note: str,
+        setpoints: tuple[tuple[int, float], ...] = (),
+    ) -> None:
         now = self.clock.now()
-        self._intervene(Decided(now, identity, accept, by, note))
+        self._intervene(Decided(now, identity, accept, by, note, setpoints))
         what = "accept" if accept else "reject"
-        self._note(self._ledger.audit, now, by, what, {"recommendation": identity, "note": note})
+        details: dict[str, object] = {"recommendation": identity, "note": note}
+        if setpoints:
+            named = {
+                each.name: each.from_si(value)
+                for tag, value in setpoints
+                for each in (self.core.tags[tag],)
+            }
+            details["edited"] = named
+        self._note(self._ledger.audit, now, by, what, details)
 
     def _intervene(self, intervention: Intervention) -> None:
         events = self.core.intervene(intervention)
+        for listener in self.listeners:
+            listener.intervened(intervention)
         # silence that ended nothing is no news
         if events or not isinstance(intervention, FellSilent):
             self._record(intervention)
@@ -355,9 +400,13 @@ class Service:
             self._recorder.append(Arrivals.at(intervention.time, interventions=(intervention,)))
 
     def _carry_out(self, events: Sequence[CoreEvent]) -> None:
-        self.store.put(*self._chronicle.of(events))
+        samples, happened = self._chronicle.of(events)
+        self.store.put(samples, happened)
         for event in events:
             self.status.follow(event, self._outputs)
+        for listener in self.listeners:
+            listener.told(samples, events)
+        for event in events:
             match event:
                 case Recommendation():
                     self._announce(event)
@@ -450,10 +499,10 @@ class Service:
     def _note(self, entry: Callable[..., None], *arguments: object) -> None:
         if self._tasks is None:
             return
-        if self._entries >= MOST_ENTRIES:
+        if self.entries >= MOST_ENTRIES:
             log.error("ledger", problem="it does not keep up; an entry is lost")
             return
-        self._entries += 1
+        self.entries += 1
         self._tasks.create_task(self._enter(entry, *arguments), name="ledger")
 
     async def _enter(self, entry: Callable[..., None], *arguments: object) -> None:
@@ -462,7 +511,7 @@ class Service:
         except Exception as error:  # a database may fail in any way; advice goes on
             log.error("ledger", problem=str(error))
         finally:
-            self._entries -= 1
+            self.entries -= 1
 
 
 @contextlib.contextmanager

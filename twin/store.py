@@ -62,6 +62,11 @@ class Store:
         """Why the historian does not take samples, as a sentence."""
 
     @property
+    def historian(self) -> Historian:
+        """To be used on the store's thread only, within `call`."""
+        return self._historian
+
+    @property
     def waiting(self) -> int:
         """Samples that wait for the historian."""
         return self._samples

@@ -95,7 +95,6 @@ class ReplayScreen:
 
     def __init__(self, line: LineConfiguration, store: Store | None) -> None:
         self._line = line
-        self._chronicle = Chronicle(line, line.tag_table())
         self.store = store
         self.sources: Sequence[Any] = ()
         self.core: Core
@@ -104,6 +103,7 @@ class ReplayScreen:
     def restarted(self, core: Core) -> None:
         self.core = core
         self.status = LineStatus(self._line)
+        self._chronicle = Chronicle(self._line, core.tags, core.surrogates)
         self._outputs = {step: model.outputs for step, model in core.surrogates.items()}
 
     def fed(self, samples: SampleBatch, events: Sequence[CoreEvent]) -> None:

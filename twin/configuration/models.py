@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic import Tag as Choice
 
 from twin.tags import ParameterClass, Role, Tag, TagTable
-from twin.units import Duration, Length, Volume, parse, to_si
+from twin.units import Duration, Length, Volume, difference_unit, parse, to_si
 
 Mode = Literal["model", "shadow", "advisory", "twin"]
 
@@ -324,14 +324,17 @@ class LineConfiguration(_Section):
     def tag_table(self) -> TagTable:
         """All tags: those of the connectors, then what the twin derives per output of a step."""
         derived = [
-            Tag(f"{step_name}.{output_name}.{kind}", output.unit, "SP", "derived")
+            Tag(f"{step_name}.{output_name}.{kind}", unit, "SP", "derived")
             for step_name, step in self.steps.items()
             for output_name, output in step.outputs.items()
-            for kind in (
-                "predicted",
-                "measured",
-                "residual",
-                *(("challenger",) if step.challenger is not None else ()),
+            for kind, unit in (
+                ("predicted", output.unit),
+                ("measured", output.unit),
+                ("residual", difference_unit(output.unit)),
+                ("low", output.unit),
+                ("high", output.unit),
+                ("position", "m"),
+                *((("challenger", output.unit),) if step.challenger is not None else ()),
             )
         ]
         return TagTable([*self.measured_tags(), *derived])
