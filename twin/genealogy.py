@@ -92,6 +92,10 @@ class Rolls:
                 return math.floor((self._rolls[name][roll].start + metre) / self._segment)
         return None
 
+    def wound(self) -> list[Roll]:
+        """All rolls that are wound or were."""
+        return [roll for rolls in self._rolls.values() for roll in rolls.values()]
+
     def here(self, web: Web, time: int) -> tuple[int | None, float]:
         """The roll that a web winds or unwinds, and the metre in it there; NaN if not known."""
         number = self._here.get(web.name, NO_ROLL)

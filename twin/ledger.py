@@ -95,6 +95,30 @@ _BATCHES: Final = Table(
     Column("released", BigInteger, nullable=False),
     Column("parameters", sa.JSON, nullable=False),
 )
+USERS: Final = Table(
+    "users",
+    _METADATA,
+    Column("name", String, primary_key=True),
+    _text("role"),
+    _text("password"),
+    Column("added", BigInteger, nullable=False),
+)
+TOKENS: Final = Table(
+    "tokens",
+    _METADATA,
+    Column("name", String, primary_key=True),
+    _text("role"),
+    Column("sha256", String, nullable=False, unique=True),
+    Column("issued", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+)
+SESSIONS: Final = Table(
+    "sessions",
+    _METADATA,
+    Column("sha256", String, primary_key=True),
+    Column("user", String, nullable=False, index=True),
+    Column("expires", BigInteger, nullable=False),
+)
 
 
 class Ledger:
@@ -129,6 +153,11 @@ class Ledger:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The database, for those who keep something else in it."""
+        return self._engine
 
     def close(self) -> None:
         """Let go of the database."""

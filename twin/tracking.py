@@ -18,6 +18,7 @@ import numpy as np
 
 from twin.configuration.models import LineConfiguration
 from twin.genealogy import BatchReleased, Hose, Milestone, Rolls
+from twin.material import Roll
 from twin.passage import Column, Passage, Station
 from twin.samples import Bools, Floats, Ints, SampleBatch
 from twin.signal import SECOND, HeldSignal
@@ -182,6 +183,10 @@ class Tracker:
     def segment_of(self, roll: int, metre: float) -> int | None:
         """The segment at a metre of a roll, counted from its inner end; None if not known."""
         return self._rolls.segment_of(roll, metre)
+
+    def rolls(self) -> list[Roll]:
+        """The rolls that are remembered, in the order in which they were begun."""
+        return self._rolls.wound()
 
     def web_state(self, web: str) -> WebState:
         """Where a web is at the frontier."""

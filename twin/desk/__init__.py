@@ -5,9 +5,10 @@
 
 from twin.desk.asking import Wish
 from twin.desk.desk import DecidedError, Desk
+from twin.desk.errors import BusyError, UnknownError
 from twin.desk.feed import Change, Happening, Points, Snapshot
 from twin.desk.laboratory import Entry, ImplausibleError
-from twin.desk.reader import BusyError, Reader, UnknownError
+from twin.desk.reader import Reader
 from twin.desk.trends import Series, Trend
 
 __all__ = [

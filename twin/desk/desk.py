@@ -9,10 +9,11 @@ from typing import Final, Literal, get_args
 
 from twin.configuration.models import Mode
 from twin.desk import laboratory, overview
+from twin.desk.errors import UnknownError
 from twin.desk.feed import Happening
 from twin.desk.laboratory import Entry, ImplausibleError
-from twin.desk.reader import Describe, Reader, UnknownError
-from twin.desk.rolls import roll_map, roll_view
+from twin.desk.reader import Describe, Reader
+from twin.desk.rolls import LATER, recorded, roll_map, roll_view
 from twin.desk.views import (
     Advice,
     AlarmView,
@@ -29,7 +30,7 @@ from twin.desk.views import (
 )
 from twin.editing import EditRefusedError
 from twin.ingest import NANOSECONDS
-from twin.ledger import Ledger, Row
+from twin.ledger import Ledger
 from twin.registry import Registry
 from twin.samples import SampleBatch
 from twin.service import Service
@@ -116,35 +117,27 @@ class Desk(Reader):
         return self.book.view(row, row["history"])
 
     async def rolls(self) -> tuple[RollView, ...]:
-        """All rolls, newest first."""
         rows = await self._service.store.call(self._ledger.rolls)
         rows.sort(key=lambda row: -(row["began"] or 0))
-        return tuple(self._roll(row) for row in rows)
-
-    def _roll(self, row: Row) -> RollView:
-        """A roll; one that is still wound is as long as the web since its start."""
-        state = None
-        if row["end"] is None and row["web"] in self._service.core.line.webs:
-            state = self._service.core.tracker.web_state(row["web"])
-        wound = state is not None and state.roll == row["number"]
-        return roll_view(row, state.metre if state is not None and wound else None)
+        webs, tracker = self._service.core.line.webs, self._service.core.tracker
+        return tuple(
+            roll_view(recorded(row), tracker, row["began"] or 0)
+            for row in rows
+            if row["web"] in webs
+        )
 
     async def roll_map(self, number: int, web: str | None = None) -> RollMap:
-        """Structure parameters along a roll, and the stretches that are out of specification.
-
-        Raises:
-            UnknownError: no such roll, or nothing is known of where it began.
-            HistorianError: the store refuses.
-        """
         rows = await self._service.store.call(lambda: self._ledger.rolls(web))
+        webs, core = self._service.core.line.webs, self._service.core
         # numbers may come again: the newest is meant
-        found = [row for row in rows if row["number"] == number and row["start"] is not None]
+        found = [row for row in rows if row["number"] == number and row["web"] in webs]
         if not found:
             raise UnknownError(f"there is no roll {number}")
         row = max(found, key=lambda each: each["began"] or 0)
-        roll, core = self._roll(row), self._service.core
+        began = row["began"] or 0
+        roll = roll_view(recorded(row), core.tracker, began)
         return await self._read(
-            lambda historian: roll_map(historian, core.line, core.tags, roll, row["began"] or 0)
+            lambda historian: roll_map(historian, core.line, core.tags, roll, began, began + LATER)
         )
 
     async def laboratory(

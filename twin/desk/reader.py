@@ -15,10 +15,12 @@ from twin.core import CoreEvent
 from twin.desk import asking, overview
 from twin.desk.advice import AdviceBook
 from twin.desk.asking import Question, Wish
+from twin.desk.errors import BusyError, UnknownError
 from twin.desk.feed import MOST_POINTS, Change, Feed, Happening, Points, Snapshot
 from twin.desk.overview import Shown
+from twin.desk.rolls import roll_map, roll_view
 from twin.desk.trends import MOST_POINTS as MOST_BUCKETS
-from twin.desk.trends import Along, Trend, along_time, along_web, chosen
+from twin.desk.trends import Along, Trend, along_time, along_web, chosen, nothing
 from twin.desk.views import (
     Advice,
     AlarmView,
@@ -27,6 +29,8 @@ from twin.desk.views import (
     LineView,
     ModelUse,
     Preview,
+    RollMap,
+    RollView,
     StepView,
     Value,
     WhatIf,
@@ -44,21 +48,6 @@ Result = TypeVar("Result")
 MOST_QUESTIONS: Final = 8
 """Questions to the models that may wait for their thread."""
 Describe = Callable[[Surrogate], CardView | None]
-
-
-class UnknownError(KeyError):
-    """There is no such step, recommendation, roll or recording."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
-
-    def __str__(self) -> str:
-        return self.what
-
-
-class BusyError(RuntimeError):
-    """Others ask the same; try again in a moment."""
 
 
 class Reader:
@@ -218,17 +207,42 @@ class Reader:
             along: time, or the coated web (derived series only).
 
         Raises:
-            ValueError: no such series, or nothing to show for the time or number of points.
+            UnknownError: no such series.
+            ValueError: no points, too many, or too many series.
             HistorianError: the store refuses.
         """
         tags = self._shown.core.tags
         wanted = chosen(tags, names, along)
+        if not self._live:
+            # what was played before somebody went back is not yet to come
+            end = min(end, self._now() + 1)
         if not 1 <= points <= MOST_BUCKETS:
             raise ValueError(f"ask for 1 to {MOST_BUCKETS} points, not {points}")
         if not 0 <= start < end < 2**63:
-            raise ValueError("the end of a trend has to be after its start")
+            return nothing(tags, wanted, start, end, along)
         draw = along_time if along == "time" else along_web
         return await self._read(lambda historian: draw(historian, tags, wanted, start, end, points))
+
+    async def rolls(self) -> tuple[RollView, ...]:
+        """All rolls, newest first."""
+        tracker = self._shown.core.tracker
+        return tuple(roll_view(roll, tracker) for roll in reversed(tracker.rolls()))
+
+    async def roll_map(self, number: int, web: str | None = None) -> RollMap:
+        """Structure parameters along a roll, and the stretches that are out of specification.
+
+        Raises:
+            UnknownError: no such roll.
+            HistorianError: the store refuses.
+        """
+        core, now = self._shown.core, self._now()
+        rolls = [each for each in await self.rolls() if web in (None, each.web)]
+        roll = next((each for each in rolls if each.number == number), None)
+        if roll is None:
+            raise UnknownError(f"there is no roll {number}")
+        return await self._read(
+            lambda historian: roll_map(historian, core.line, core.tags, roll, 0, now)
+        )
 
     async def _read(self, work: Callable[[Historian], Result]) -> Result:
         """Read from the historian on the store's thread.

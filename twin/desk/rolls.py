@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -9,32 +10,54 @@ import numpy as np
 
 from twin.configuration.models import LineConfiguration, OutputConfiguration
 from twin.desk.trends import join
-from twin.desk.views import RollMap, RollParameter, RollView, Stretch, moment
+from twin.desk.views import RollMap, RollParameter, RollView, Stretch, moment, present
 from twin.ledger import Row
+from twin.material import Roll
 from twin.ports import Historian
 from twin.samples import Floats, SampleBatch
 from twin.tags import TagTable
+from twin.tracking import Tracker
 
 LATER: Final = 30 * 86_400 * 10**9
 """How long after a roll was begun its material is looked for at later machines, ns."""
 KINDS: Final = ("predicted", "measured", "residual")
 
 
-def roll_view(row: Row, length: float | None) -> RollView:
-    """A roll of the ledger; `length` m of one that is still wound."""
+def recorded(row: Row) -> Roll:
+    """A roll of the ledger; NaN where its ends are not known."""
     start, end = row["start"], row["end"]
+    return Roll(
+        row["web"],
+        row["number"],
+        math.nan if start is None else start,
+        math.nan if end is None else end,
+        row["wound"] or 0,
+    )
+
+
+def roll_view(roll: Roll, tracker: Tracker, began: int = 0) -> RollView:
+    """A roll; one that is still wound is as long as the web since its start."""
+    length = roll.end - roll.start
+    if math.isnan(length):
+        state = tracker.web_state(roll.web)
+        length = state.metre if state.roll == roll.number else math.nan
     return RollView(
-        web=row["web"],
-        number=row["number"],
-        start=start,
-        length=length if end is None or start is None else end - start,
-        began=moment(row["began"] or 0),
-        wound=moment(row["wound"] or 0),
+        web=roll.web,
+        number=roll.number,
+        start=present(roll.start),
+        length=present(length),
+        began=moment(began),
+        wound=moment(roll.wound),
     )
 
 
 def roll_map(
-    historian: Historian, line: LineConfiguration, tags: TagTable, roll: RollView, began: int
+    historian: Historian,
+    line: LineConfiguration,
+    tags: TagTable,
+    roll: RollView,
+    since: int,
+    until: int,
 ) -> RollMap:
     """What is stored of the material of a roll; on the store's thread.
 
@@ -43,7 +66,8 @@ def roll_map(
         line: the configuration.
         tags: its tag table.
         roll: which; it has a start.
-        began: when it was begun, ns.
+        since: when it was begun, ns.
+        until: up to when its material is looked for, ns.
     """
     start = roll.start or 0.0
     end = start + (roll.length or 0.0)
@@ -54,7 +78,7 @@ def roll_map(
         for output, made in config.outputs.items()
     }
     wanted = [tags.index(f"{name}.{kind}") for name in outputs for kind in (*KINDS, "position")]
-    read = historian.read(wanted, began, began + LATER)
+    read = historian.read(wanted, since, until)
     parameters: list[RollParameter] = []
     outside: list[Stretch] = []
     for name, made in outputs.items():

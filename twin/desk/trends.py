@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from twin.desk.errors import UnknownError
 from twin.ports import Buckets, Historian
 from twin.samples import Bools, Floats, Ints, SampleBatch
 from twin.tags import Tag, TagTable
@@ -49,14 +50,15 @@ def chosen(tags: TagTable, names: Sequence[str], along: Along) -> list[int]:
     """The tags of some series.
 
     Raises:
-        ValueError: too many, a name that no tag has, or one that does not lie along the web.
+        UnknownError: a name that no tag has.
+        ValueError: too many, or one that does not lie along the web.
     """
     if not names or len(names) > MOST_SERIES:
         raise ValueError(f"ask for 1 to {MOST_SERIES} series, not {len(names)}")
     found = []
     for name in names:
         if name not in tags:
-            raise ValueError(f"there is no series {name}; GET /api/v1/series lists them")
+            raise UnknownError(f"there is no series {name}")
         parameter, _, kind = name.rpartition(".")
         if along == "web" and (kind not in KINDS or f"{parameter}.position" not in tags):
             kinds = ", ".join(KINDS)
@@ -65,6 +67,17 @@ def chosen(tags: TagTable, names: Sequence[str], along: Along) -> list[int]:
             )
         found.append(tags.index(name))
     return list(dict.fromkeys(found))
+
+
+def nothing(tags: TagTable, wanted: Sequence[int], start: int, end: int, along: Along) -> Trend:
+    """Series without a point."""
+    return Trend(along, start, end, tuple(_nothing(tags[tag], along) for tag in wanted))
+
+
+def _nothing(tag: Tag, along: Along) -> Series:
+    empty, none = np.empty(0), np.empty(0, np.int64)
+    at = none if along == "time" else empty
+    return Series(tag.name, tag.unit, at, empty, empty, empty, none)
 
 
 def along_time(
@@ -96,13 +109,7 @@ def along_web(
     joined = {tag: join(read, tag, positions[tag]) for tag in wanted}
     every = np.concatenate([at for at, _ in joined.values()])
     if not len(every):
-        empty = np.empty(0)
-        none = np.empty(0, np.int64)
-        nothing = tuple(
-            Series(tags[tag].name, tags[tag].unit, empty, empty, empty, empty, none)
-            for tag in wanted
-        )
-        return Trend("web", start, end, nothing)
+        return nothing(tags, wanted, start, end, "web")
     low = float(every.min())
     width = max((float(every.max()) - low) / points, 1e-9) * (1 + 1e-9)
     return Trend(
@@ -129,8 +136,7 @@ def _binned(tag: Tag, at: Floats, value: Floats, low: float, width: float) -> Se
     bins = ((at - low) // width).astype(np.int64)
     starts = np.flatnonzero(np.diff(bins, prepend=-1))
     if not len(starts):
-        empty, none = np.empty(0), np.empty(0, np.int64)
-        return Series(tag.name, tag.unit, empty, empty, empty, empty, none)
+        return _nothing(tag, "web")
     count = np.diff(starts, append=len(bins))
     return Series(
         tag.name,
