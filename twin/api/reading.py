@@ -54,7 +54,7 @@ from twin.samples import SampleBatch
 from twin.tags import TagTable
 
 router = APIRouter(
-    tags=["read"], dependencies=[Depends(user_of)], responses=documented(401, 403, 422, 429, 503)
+    tags=["read"], dependencies=[Depends(user_of)], responses=documented()
 )
 
 Names = Annotated[

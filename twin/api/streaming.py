@@ -24,7 +24,7 @@ _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
         "description": "A snapshot; as events a snapshot a second, and what happens at once",
         "content": {EVENTS: {"schema": {"type": "string"}}},
     },
-    **documented(401, 403, 429, 503),
+    **documented(),
 }
 
 
