@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import secrets
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +20,7 @@ from typing import Any, Final, Literal
 import orjson
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -47,6 +50,7 @@ _LATEST: Final = 1 << 63
 _KEEP_ALIVE: Final = 10
 _PATIENCE: Final = 5.0
 _PACKETS_AT_ONCE: Final = 200
+_UNACKNOWLEDGED: Final = 10_000
 _MISSING: Final = object()
 
 
@@ -75,10 +79,19 @@ class _Row:
     quality: int
 
 
+_Receipt = tuple[paho.Client, int]
+"""A message that waits to be acknowledged: the connection that it came by, and its number there."""
+
+
 class MqttSource:
     """The tags of one MQTT broker: a `Source` of their samples, and a publisher.
 
     It speaks MQTT 5, and 3.1.1 with a broker that refuses 5.
+
+    A lasting source acknowledges messages once `safe` says that they will outlast a crash, and its
+    session outlasts its connection: what comes while it is away, or was not acknowledged, the
+    broker keeps and sends again. The broker sends no more than `capacity` allows before it is
+    acknowledged.
     """
 
     def __init__(
@@ -90,6 +103,7 @@ class MqttSource:
         linger: float = 0.05,
         capacity: int = 500_000,
         publish_timeout: float = 2.0,
+        lasting: bool = False,
     ) -> None:
         """
         Args:
@@ -99,6 +113,8 @@ class MqttSource:
             linger: how long samples wait for others to make a batch, s.
             capacity: samples kept for a slow reader; then the oldest are dropped and counted.
             publish_timeout: how long the broker may take to acknowledge a publication, s.
+            lasting: the session is the line's own, one at a time, and `safe` is called for every
+                batch; else it is a visitor's, under a name of its own and gone with the connection.
         """
         connector = configuration.connectors[name]
         if not isinstance(connector, MqttConnector):
@@ -109,7 +125,14 @@ class MqttSource:
         self._publish_timeout = publish_timeout
         self._signals = _signals(name, configuration)
         self._topics = tuple(dict.fromkeys(signal.address.topic for signal in self._signals))
-        self._intake: Intake[tuple[_Row | OfflineMeasurement, ...]] = Intake(capacity, linger)
+        self._lasting = lasting
+        self._client_id = connector.client_id
+        if not lasting:
+            self._client_id += f"-{secrets.token_hex(4)}"
+        self._window = min(_UNACKNOWLEDGED, max(1, capacity // max(1, len(self._signals))))
+        self._unsafe: deque[list[_Receipt]] = deque()
+        self._intake: Intake[tuple[tuple[_Row | OfflineMeasurement, ...], _Receipt | None]]
+        self._intake = Intake(capacity, linger)
         self._counters = Counters(name)
         self._gap = False
         self._client: paho.Client | None = None
@@ -137,7 +160,18 @@ class MqttSource:
     async def batches(self) -> AsyncIterator[SampleBatch]:
         """What arrived, in batches; tag indices of the line's tag table, SI."""
         while True:
-            arrived = [element for parcel in await self._intake.take() for element in parcel]
+            parcels = await self._intake.take()
+            arrived = [element for elements, _ in parcels for element in elements]
+            receipts = [receipt for _, receipt in parcels if receipt is not None]
+            if not arrived:
+                # in order, as MQTT wants it: behind those that came before
+                if self._unsafe:
+                    self._unsafe[-1] += receipts
+                else:
+                    self._acknowledge(receipts)
+                continue
+            if self._lasting:
+                self._unsafe.append(receipts)
             rows = [element for element in arrived if isinstance(element, _Row)]
             batch = SampleBatch.of(
                 [row.tag for row in rows],
@@ -149,6 +183,17 @@ class MqttSource:
                 element for element in arrived if isinstance(element, OfflineMeasurement)
             )
             yield SampleBatch(batch.tag, batch.time, batch.value, batch.quality, offline)
+
+    def safe(self) -> None:
+        """The oldest batch not yet said so of will outlast a crash: its messages too are done."""
+        if self._unsafe:
+            self._acknowledge(self._unsafe.popleft())
+
+    def _acknowledge(self, receipts: Iterable[_Receipt]) -> None:
+        for client, number in receipts:
+            # what came by a connection that is gone comes again
+            if client.is_connected():
+                client.ack(number, 1)
 
     async def publish(self, topic: str, payload: bytes, retain: bool = False) -> bool:
         """Publish at QoS 1; whether the broker acknowledged it in time."""
@@ -175,7 +220,11 @@ class MqttSource:
         connector = self._connector
         modern = self._protocol == MQTTProtocolVersion.MQTTv5
         client = paho.Client(
-            CallbackAPIVersion.VERSION2, connector.client_id, protocol=self._protocol
+            CallbackAPIVersion.VERSION2,
+            self._client_id,
+            clean_session=None if modern else not self._lasting,
+            protocol=self._protocol,
+            manual_ack=self._lasting,
         )
         client.connect_timeout = _PATIENCE
 
@@ -220,7 +269,9 @@ class MqttSource:
         client.on_disconnect = disconnected
         client.on_publish = published
         client.on_message = lambda _, __, message: self.receive(
-            message.topic, bytes(message.payload)
+            message.topic,
+            bytes(message.payload),
+            (client, message.mid) if self._lasting and message.qos else None,
         )
 
         pump = _Pump(client, loop)
@@ -232,6 +283,7 @@ class MqttSource:
                         connector.host,
                         connector.port,
                         _KEEP_ALIVE,
+                        **(self._session() if modern else {}),
                     )
                 )
                 pump.start()
@@ -265,22 +317,37 @@ class MqttSource:
                 for signal in self._signals
                 if not signal.offline
             )
-            self._intake.put(rows, len(rows))
+            self._intake.put((rows, None), len(rows))
 
-    def receive(self, topic: str, payload: bytes) -> None:
+    def _session(self) -> dict[str, Any]:
+        """What MQTT 5 is told of the session when it is opened."""
+        if not self._lasting:
+            return {"clean_start": True}
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = int(self._connector.session_expiry)
+        properties.ReceiveMaximum = self._window
+        return {"clean_start": False, "properties": properties}
+
+    def receive(self, topic: str, payload: bytes, receipt: _Receipt | None = None) -> None:
         """Take a message; what cannot be used is counted by reason, never raised."""
+        taken = self._samples(topic, payload)
+        if taken or receipt is not None:
+            self._counters.received += len(taken)
+            self._intake.put((taken, receipt), len(taken))
+
+    def _samples(self, topic: str, payload: bytes) -> tuple[_Row | OfflineMeasurement, ...]:
         signals = self._of_topic(topic)
         if not signals:
             self._counters.refuse("unknown topic", topic=topic)
-            return
+            return ()
         if len(payload) > self._connector.max_payload:
             self._counters.refuse("too large", topic=topic, bytes=len(payload))
-            return
+            return ()
         message = _parsed(payload)
         if not isinstance(message, dict):
             reason = "broken JSON" if message is _MISSING else "no JSON object"
             self._counters.refuse(reason, topic=topic, payload=payload[:100])
-            return
+            return ()
         found = False
         taken: list[_Row | OfflineMeasurement] = []
         for signal in signals:
@@ -291,9 +358,7 @@ class MqttSource:
                     taken.append(sample)
         if not found:
             self._counters.refuse("unknown signal", topic=topic, payload=payload[:100])
-        if taken:
-            self._counters.received += len(taken)
-            self._intake.put(tuple(taken), len(taken))
+        return tuple(taken)
 
     def _sample(
         self, signal: _Signal, topic: str, message: Mapping[str, Any]

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +45,8 @@ class Machine:
     variables: dict[str, dict[str, Any]] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     server: Server | None = None
+    secure: Callable[[Server], Awaitable[None]] | None = None
+    """What makes the server a secured one, before it starts."""
 
     @property
     def url(self) -> str:
@@ -73,6 +75,8 @@ class Machine:
         await server.init()
         server.set_endpoint(self.url)
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        if self.secure is not None:
+            await self.secure(server)
         index = await server.register_namespace(self.uri)
         machine = await server.nodes.objects.add_object(index, "Machine")
         for name, about in self.variables.items():

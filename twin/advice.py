@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import lsq_linear
+from scipy.special import ndtr
 
 from twin.configuration.models import LineConfiguration, SetpointConfiguration
 from twin.estimation import BiasEstimator
@@ -27,6 +28,8 @@ SIGNIFICANT = 3.0
 """Misses of the target within this many sigma of the bias are noise, not worth a move."""
 WORTH = 0.3
 """Misses within this share of the specification's half width are not worth a move either."""
+SAVED = 0.1
+"""Share of the next material that a move must keep inside the specification to be worth it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,12 @@ class _Goal:
     target: float
     tolerance: float
     weight: float
+
+
+def _outside(missed: Floats, doubt: Floats, tolerance: Floats) -> Floats:
+    """Probability that material misses its target by more than the tolerance; all n goals, SI."""
+    beyond = ndtr((missed - tolerance) / doubt) + ndtr((-missed - tolerance) / doubt)
+    return np.asarray(beyond, np.float64)
 
 
 class Advisor:
@@ -122,6 +131,14 @@ class Advisor:
         """Structure parameters with a target on a web, as `step.output`."""
         return {f"{goal.step}.{goal.output}" for goal in self._goals.get(web, ())}
 
+    def watched(self, web: str) -> set[str]:
+        """Structure parameters whose measurement may call for advice on a web."""
+        found = self.goals(web)
+        for name in tuple(found):
+            while (name := self._predictor.foundations.get(name, "")) and name not in found:
+                found.add(name)
+        return found
+
     def advise(self, web: str, time: int) -> Recommendation | None:
         """Advice for a web as of event time `time` (ns), or None where nothing is worth a move.
 
@@ -143,17 +160,17 @@ class Advisor:
             if last is None:
                 continue
             base[step], in_domain, _ = last
+            to_come = self._predictor.to_come(step, time)
+            if to_come is None:
+                return None
+            base[step] = np.where(np.isnan(to_come), base[step], to_come)
             needed = any(goal.step == step for goal in goals)
             if needed and (not in_domain or not self._settled(step, base[step], time)):
                 return None
         goals = [goal for goal in goals if goal.step in base]
-        biases = {
-            f"{goal.step}.{goal.output}": self._estimators[f"{goal.step}.{goal.output}"].at(
-                np.array([time])
-            )
-            for goal in goals
-        }
-        if not goals or any(np.isnan(sigma[0]) for _, sigma in biases.values()):
+        moment = np.array([time])
+        names = [f"{goal.step}.{goal.output}" for goal in goals]
+        if not goals or any(np.isnan(self._predictor.state(name, moment)[1][0]) for name in names):
             return None
         now = np.array([self._tracker.value_at(handle.tag, time) for handle in handles])
         if not np.isfinite(now).all():
@@ -162,12 +179,18 @@ class Advisor:
         def outputs(setpoints: Floats) -> Floats:
             return self._chain(steps, base, handles, goals, time, setpoints)
 
-        doubt = np.array([biases[f"{goal.step}.{goal.output}"][1][0] for goal in goals])
-        worth = WORTH * np.array([goal.tolerance for goal in goals])
-        missed = np.abs(outputs(now[None, :])[0] - [goal.target for goal in goals])
-        if not (missed > np.maximum(SIGNIFICANT * doubt, worth)).any():
+        doubt = np.array([self._estimators[name].at(moment)[1][0] for name in names])
+        tolerance = np.array([goal.tolerance for goal in goals])
+        targets = np.array([goal.target for goal in goals])
+        missed = np.abs(outputs(now[None, :])[0] - targets)
+        significant = missed > np.maximum(SIGNIFICANT * doubt, WORTH * tolerance)
+        outside = _outside(missed, doubt, tolerance)
+        if not (significant | (outside > SAVED)).any():
             return None
         best = self._optimise(handles, goals, now, outputs)
+        left = _outside(np.abs(outputs(best[None, :])[0] - targets), doubt, tolerance)
+        if not (significant | (outside - left > SAVED)).any():
+            return None
         change = best - now
         moved = (np.abs(change) >= [handle.deadband for handle in handles]) & (change != 0.0)
         if not moved.any():
@@ -199,7 +222,7 @@ class Advisor:
     def _sigma(self, name: str, time: int) -> float:
         """Of a measurement against what is expected, as `Prediction.sigma`."""
         at = np.array([time])
-        sigma = self._estimators[name].state(at)[1] * self._predictor.margins[name].at(at)
+        sigma = self._predictor.state(name, at)[1] * self._predictor.margins[name].at(at)
         return float(sigma[0])
 
     def _chain_to(self, wanted: set[str], web: str) -> list[str]:

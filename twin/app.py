@@ -32,6 +32,7 @@ from twin.ports import Sink, Surrogate
 from twin.registry import Registry
 from twin.replay import Follower, Replay, Screen, Span
 from twin.service import Service
+from twin.spool import Spool
 from twin.store import Store
 from twin.users import Users
 
@@ -88,10 +89,12 @@ def load_challengers(line: LineConfiguration, beside: Path) -> dict[str, OnnxSur
     }
 
 
-def build_sources(line: LineConfiguration, clock: Clock) -> list[OpcUaSource | MqttSource]:
-    """A source for every connector of the configuration."""
+def build_sources(
+    line: LineConfiguration, clock: Clock, lasting: bool = False
+) -> list[OpcUaSource | MqttSource]:
+    """A source for every connector of the configuration; `lasting` as in `MqttSource`."""
     return [
-        MqttSource(name, line, clock, linger=GAUGE_LINGER)
+        MqttSource(name, line, clock, linger=GAUGE_LINGER, lasting=lasting)
         if isinstance(connector, MqttConnector)
         else OpcUaSource(name, line, clock)
         for name, connector in line.connectors.items()
@@ -126,7 +129,7 @@ def build_service(
     """
     folder.mkdir(parents=True, exist_ok=True)
     core = Core(line, surrogates)
-    sources = build_sources(line, clock)
+    sources = build_sources(line, clock, lasting=True)
     publisher: tuple[MqttSource, str] | None = None
     for source in sources:
         connector = line.connectors[source.name]
@@ -146,7 +149,15 @@ def build_service(
         source, prefix = publisher
         return await source.publish(f"{prefix}/{topic}", payload, retain=True)
 
-    store = Store(DuckDBHistorian(folder / "historian.duckdb", core.tags), len(line.tags))
+    historian = DuckDBHistorian(folder / "historian.duckdb", core.tags)
+    spool = Spool(
+        folder / "spool",
+        [tag.name for tag in core.tags],
+        historian.settles,
+        line.store.spool,
+        line.store.retention,
+    )
+    store = Store(historian, len(line.tags), spool)
     return Service(
         core,
         surrogates,

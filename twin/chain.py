@@ -302,7 +302,7 @@ def standing(core: Core) -> Standing:
             if full not in core.estimators:
                 continue
             made = line.steps[step].outputs[output].correction
-            state, sigma = core.estimators[full].state(moment)
+            state, sigma = core.predictor.state(full, moment)
             if not np.isfinite(sigma[0]):
                 continue  # nothing has been measured yet
             wrong = core.predictor.wrong_inputs.get(full)

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from twin.alarms import Alarm
 from twin.comparison import Comparison
 from twin.configuration.models import LineConfiguration
 from twin.conformal import GAUSSIAN
@@ -70,6 +71,9 @@ class Chronicle:
                         batches.append(self._samples(name, time, {"predicted": np.array([mean])}))
                 case ModeChange():
                     found.append(Event(event.time, "mode", event.step, event.reason))
+                case Alarm():
+                    text = f"{event.kind}: {event.state}"
+                    found.append(Event(event.changed, "alarm", event.subject, text))
                 case Milestone():
                     text = f"{event.number} at {event.position:.2f} m"
                     found.append(Event(event.time, event.kind, event.web, text))

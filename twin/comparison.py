@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -56,8 +57,11 @@ def make_estimators(line: LineConfiguration) -> dict[str, BiasEstimator]:
             if output.measured_by or output.calculated_from or output.laboratory:
                 scale = to_si(output.unit)[0]
                 uncertainty = output.uncertainty if output.uncertainty is not None else 0.5
+                prior = output.model_uncertainty
                 estimators[f"{step_name}.{output_name}"] = BiasEstimator(
-                    uncertainty * scale, output.correction == "relative"
+                    uncertainty * scale,
+                    output.correction == "relative",
+                    math.inf if prior is None else prior * scale,
                 )
     return estimators
 
@@ -148,7 +152,9 @@ class Comparator:
             none = np.zeros(len(offset))
             self._estimators[name].update(time, offset * slope, none, slope)
         else:
-            self._estimators[name].update(time, measured, self._table.value(name, segments))
+            mean = self._table.value(name, segments)
+            factor = 1.0 + self._predictor.built_on(name, segments)
+            self._estimators[name].update(time, measured, mean * factor)
 
     def _usable(self, name: str, segments: Ints, time: Ints) -> Bools:
         predicted = np.isfinite(self._table.value(name, segments))

@@ -9,6 +9,7 @@ from twin.configuration.models import LineConfiguration, SetpointConfiguration
 from twin.ingest import NANOSECONDS
 from twin.recommendation import Change, Recommendation
 from twin.samples import Floats
+from twin.snapshot import Renumbering, Snapshot
 from twin.tags import TagTable
 from twin.trust import Trust
 from twin.units import to_si
@@ -91,3 +92,11 @@ class Guard:
         """Remember when the setpoints were written, for the rate."""
         for change in recommendation.changes:
             self._last_write[change.tag] = now
+
+    def snapshot(self) -> Snapshot:
+        """When each setpoint was written last."""
+        return {"writes": [list(write) for write in self._last_write.items()]}
+
+    def restore(self, state: Snapshot, renumber: Renumbering) -> None:
+        """Take what another gave."""
+        self._last_write = {renumber(tag): time for tag, time in state["writes"]}

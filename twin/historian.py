@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from twin.ports import Buckets, Event
+from twin.ports import Buckets, Event, HistorianError
 from twin.samples import OfflineMeasurement, SampleBatch
 from twin.tags import TagTable
 
@@ -33,15 +33,6 @@ CREATE TABLE IF NOT EXISTS events (
 """
 
 
-class HistorianError(Exception):
-    """The store could not be opened or refused an operation, of which nothing was kept."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"historian {path}: {reason}")
-        self.path = path
-        self.reason = reason
-
-
 class DuckDBHistorian:
     """`ports.Historian` in one DuckDB file. Not thread-safe: give it a thread of its own.
 
@@ -59,6 +50,8 @@ class DuckDBHistorian:
     Raises:
         HistorianError: from every method, where DuckDB refuses: disk full, file locked or damaged.
     """
+
+    settles: Final = 0.0
 
     def __init__(self, path: Path, tags: TagTable, *, memory_mb: int = 512) -> None:
         """Open or create the file.
@@ -107,7 +100,7 @@ class DuckDBHistorian:
 
     def append(self, batch: SampleBatch, events: Sequence[Event] = ()) -> None:
         """Durable when it returns; see `ports.Historian`."""
-        batch = _one_per_time(batch)
+        batch = batch.one_per_time()
         offline = {_identity(entry): entry for entry in batch.offline if entry.tag >= 0}
         if not (len(batch) or offline or events):
             return
@@ -193,7 +186,7 @@ class DuckDBHistorian:
                     "SELECT tag, (time - $start) // $width AS bucket, min(value) AS minimum,"
                     " avg(value) AS mean, max(value) AS maximum, count(*) AS count FROM samples"
                     f" WHERE time >= $start AND time < $end AND tag IN ({_listed(ids)})"
-                    " AND quality < 1073741824 AND NOT isnan(value)"
+                    " AND quality < 1073741824 AND isfinite(value)"
                     " GROUP BY tag, bucket ORDER BY tag, bucket",
                     {"start": start, "end": end, "width": width},
                 ).fetchnumpy()
@@ -283,13 +276,16 @@ class DuckDBHistorian:
             )
 
     def _insert_events(self, events: Sequence[Event]) -> None:
+        times = [event.time for event in events]
+        known = set(self.events(min(times), max(times) + 1))
+        new = [event for event in dict.fromkeys(events) if event not in known]
         self._insert(
             "events",
             {
-                "time": np.asarray([event.time for event in events], np.int64),
-                "kind": [event.kind for event in events],
-                "subject": [event.subject for event in events],
-                "text": [event.text for event in events],
+                "time": np.asarray([event.time for event in new], np.int64),
+                "kind": [event.kind for event in new],
+                "subject": [event.subject for event in new],
+                "text": [event.text for event in new],
             },
         )
 
@@ -301,7 +297,7 @@ class DuckDBHistorian:
         if not len(batch):
             return
         ends = np.flatnonzero(np.append(batch.tag[1:] != batch.tag[:-1], True))
-        newest = _rows(batch, ends)
+        newest = batch.rows(ends)
         newest = newest.where(newest.time >= self._last.time[newest.tag])
         self._last.time[newest.tag] = newest.time
         self._last.value[newest.tag] = newest.value
@@ -353,32 +349,7 @@ class DuckDBHistorian:
         try:
             yield
         except (duckdb.Error, OSError) as error:
-            raise HistorianError(self._path, str(error)) from error
-
-
-def _one_per_time(batch: SampleBatch) -> SampleBatch:
-    """The named samples ordered by tag, then time; of equals the one that arrived last."""
-    known = batch.tag >= 0
-    if not known.all():
-        batch = batch.where(known)
-    order = np.argsort(batch.tag.astype(np.uint16), kind="stable")
-    batch = _rows(batch, order)
-    step = np.diff(batch.tag)
-    if (step >= 0).all() and ((step > 0) | (np.diff(batch.time) > 0)).all():
-        return batch
-    batch = _rows(batch, np.lexsort((batch.time, batch.tag)))
-    repeated = (batch.tag[1:] == batch.tag[:-1]) & (batch.time[1:] == batch.time[:-1])
-    return batch.where(np.append(~repeated, True))
-
-
-def _rows(batch: SampleBatch, order: NDArray[np.int64]) -> SampleBatch:
-    return SampleBatch(
-        batch.tag[order],
-        batch.time[order],
-        batch.value[order],
-        batch.quality[order],
-        batch.offline,
-    )
+            raise HistorianError(str(self._path), str(error)) from error
 
 
 def _columns(ids: NDArray[np.int32], batch: SampleBatch) -> dict[str, object]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -11,6 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Float, Integer, String, Table
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from twin.alarms import Alarm
+from twin.migrating import migrate
 
 Row = dict[str, Any]
 
@@ -62,7 +69,15 @@ _STATES: Final = _log(
     _text("note"),
 )
 _MODES: Final = _log("mode_changes", _text("step"), _text("mode"), _text("reason"), _text("by"))
-_ALARMS: Final = _log("alarms", _text("subject"), _text("text"), Column("cleared", BigInteger))
+_ALARMS: Final = Table(
+    "alarm_book",
+    _METADATA,
+    Column("id", String, primary_key=True),
+    _time(),
+    _text("state"),
+    Column("document", sa.JSON, nullable=False),
+)
+_ALARM_STATES: Final = _log("alarm_states", _text("alarm"), _text("state"), _text("by"))
 _AUDIT: Final = _log("audit", _text("who"), _text("what"), Column("details", sa.JSON))
 _MODELS: Final = _log("models", _text("step"), _text("model"), _text("version"))
 _MODEL_CHANGES: Final = _log(
@@ -120,6 +135,14 @@ SESSIONS: Final = Table(
     Column("expires", BigInteger, nullable=False),
 )
 
+_INTERVENTIONS: Final = Table(
+    "interventions",
+    _METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
+    Column("document", sa.JSON, nullable=False),
+)
+
 
 class Ledger:
     """What was advised and decided, and the material's genealogy; in SQLite or another database.
@@ -133,15 +156,18 @@ class Ledger:
     """
 
     def __init__(self, url: str) -> None:
-        """Open the database and create what it lacks.
+        """Open the database, create it or bring it up to date.
 
         Args:
             url: SQLAlchemy's, e.g. sqlite:////var/lib/linetwin/ledger.sqlite
+
+        Raises:
+            LedgerError: a newer program made it.
         """
+        migrate(sa.make_url(url), _METADATA)
         self._engine = sa.create_engine(url)
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
-        _METADATA.create_all(self._engine)
 
     def __enter__(self) -> Self:
         return self
@@ -216,22 +242,32 @@ class Ledger:
         """Newest first."""
         return self._newest(_MODES, limit)
 
-    def raise_alarm(self, time: int, subject: str, text: str) -> None:
-        """Record that something needs a person."""
-        self._note(_ALARMS, time=time, subject=subject, text=text)
-
-    def clear_alarms(self, time: int, subject: str) -> None:
-        """Record that the open alarms of a subject are over."""
+    def put_alarm(self, alarm: Alarm) -> None:
+        """Record an alarm, or the state that it has now."""
+        values = {"time": alarm.time, "state": alarm.state, "document": asdict(alarm)}
+        entry = {
+            "time": alarm.changed,
+            "alarm": alarm.id,
+            "state": alarm.state,
+            "by": alarm.by,
+        }
         with self._engine.begin() as connection:
-            connection.execute(
-                sa.update(_ALARMS)
-                .where(_ALARMS.c.subject == subject, _ALARMS.c.cleared.is_(None))
-                .values(cleared=time)
-            )
+            _put(connection, _ALARMS, {"id": alarm.id}, values)
+            _once(connection, _ALARM_STATES, entry, {})
 
-    def alarms(self, limit: int | None = 100) -> list[Row]:
-        """Newest first; `cleared` is None while an alarm lasts."""
-        return self._newest(_ALARMS, limit)
+    def alarms(self, limit: int | None = 100) -> list[Alarm]:
+        """As last recorded, newest first."""
+        query = sa.select(_ALARMS).order_by(_ALARMS.c.time.desc(), _ALARMS.c.id).limit(limit)
+        return [_alarm(row["document"]) for row in self._rows(query)]
+
+    def open_alarms(self) -> list[Alarm]:
+        """Those that are not cleared."""
+        query = sa.select(_ALARMS).where(_ALARMS.c.state != "cleared").order_by(_ALARMS.c.time)
+        return [_alarm(row["document"]) for row in self._rows(query)]
+
+    def alarm_states(self, limit: int | None = 100) -> list[Row]:
+        """Every state that an alarm took, newest first."""
+        return self._newest(_ALARM_STATES, limit)
 
     def audit(self, time: int, who: str, what: str, details: Mapping[str, Any]) -> None:
         """Record what a person or the twin did; what is done twice is recorded twice."""
@@ -367,6 +403,42 @@ class Ledger:
         """By number."""
         return self._rows(sa.select(_BATCHES).order_by(_BATCHES.c.batches, _BATCHES.c.number))
 
+    def intervene(self, number: int, time: int, document: Mapping[str, Any]) -> None:
+        """Record what a person or a machine did, until a checkpoint holds what came of it."""
+        values = {"time": time, "document": _finite(document)}
+        self._put(_INTERVENTIONS, {"number": number}, values)
+
+    def interventions(self, after: int) -> list[Row]:
+        """Those with a higher number, in their order."""
+        query = sa.select(_INTERVENTIONS).where(_INTERVENTIONS.c.number > after)
+        return self._rows(query.order_by(_INTERVENTIONS.c.number))
+
+    def last_intervention(self) -> int:
+        """The highest number; 0 where there is none."""
+        with self._engine.connect() as connection:
+            found = connection.execute(sa.select(sa.func.max(_INTERVENTIONS.c.number))).scalar()
+        return int(found or 0)
+
+    def forget_interventions(self, until: int) -> None:
+        """Drop those up to a number: the checkpoints that are kept know them."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(_INTERVENTIONS).where(_INTERVENTIONS.c.number <= until))
+
+    def backup(self, folder: Path) -> list[Path]:
+        """Copy a SQLite ledger into a folder, whole and consistent; of others the site keeps dumps.
+
+        Returns:
+            The files made.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return []
+        file = folder / "ledger.sqlite"
+        with closing(sqlite3.connect(file)) as copy, self._engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            driver.backup(copy)
+        return [file]
+
     def _history(self, connection: sa.Connection, identity: str, made: int) -> list[Row]:
         columns = (_STATES.c.time, _STATES.c.state, _STATES.c.decided_by, _STATES.c.note)
         query = sa.select(*columns).where(
@@ -390,6 +462,10 @@ class Ledger:
     def _rows(self, query: sa.Select[Any]) -> list[Row]:
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _alarm(document: Row) -> Alarm:
+    return Alarm(**{**document, "evidence": tuple(document["evidence"])})
 
 
 def _put(

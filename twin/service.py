@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,12 +16,14 @@ import numpy as np
 import orjson
 import structlog
 
+from twin.alarms import Acknowledged, Alarm, Report, Shelved
 from twin.challenger import Challengers
 from twin.chronicle import Chronicle
 from twin.clock import Clock
 from twin.configuration.models import Mode
 from twin.core import Core, CoreEvent
 from twin.genealogy import BatchReleased, Milestone
+from twin.heartbeat import Heartbeat
 from twin.ingest import NANOSECONDS
 from twin.intervention import (
     Arrivals,
@@ -32,12 +35,13 @@ from twin.intervention import (
     Wrote,
 )
 from twin.ledger import Ledger
+from twin.metrics import Metrics
 from twin.ports import Sink, Source, Surrogate, Write, WriteOutcome
 from twin.recommendation import Change, Recommendation
 from twin.registry import Registry
 from twin.samples import SampleBatch
 from twin.status import LineStatus
-from twin.store import Store
+from twin.store import Safe, Store
 from twin.trust import ModeChange
 from twin.units import to_si
 
@@ -55,6 +59,8 @@ MODELS = 2.0
 """Seconds between looks whether another model was promoted."""
 RETRY = 1.0
 """Seconds between attempts to publish."""
+AWAY = 5.0
+"""Seconds without a connection that are an alarm."""
 CLEAN = 3600.0
 """Seconds between deletions of what is older than the store keeps."""
 
@@ -139,8 +145,7 @@ class Service:
         self._registry = registry
         self._challengers = challengers
         self._tasks: asyncio.TaskGroup | None = None
-        self.entries = 0
-        """Entries that wait for the ledger."""
+        self._entries = 0
         self._versions = {step: surrogate.version for step, surrogate in surrogates.items()}
         self._stop = asyncio.Event()
         self._chronicle = Chronicle(core.line, core.tags, surrogates)
@@ -149,6 +154,7 @@ class Service:
         self.listeners: list[Listener] = []
         """Hear at once what the core says; they neither wait nor raise."""
         self._away: dict[str, int] = {}
+        self._reported: dict[str, bool] = {}
         self._units = {
             f"{step}.{output}": (*to_si(config.unit), config.unit)
             for step, configuration in core.line.steps.items()
@@ -156,6 +162,25 @@ class Service:
         }
         self._writes: set[asyncio.Task[None]] = set()
         self._outbox: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(1000)
+        self.metrics = Metrics(self)
+        self.heartbeat = Heartbeat(
+            self.metrics.loop_lag.observe, lambda: self.store.call(lambda: None)
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether it is between its start and its end."""
+        return self._tasks is not None
+
+    @property
+    def entries_waiting(self) -> int:
+        """Entries that wait for the ledger."""
+        return self._entries
+
+    @property
+    def outbox_waiting(self) -> int:
+        """Publications that wait for the broker."""
+        return self._outbox.qsize()
 
     @property
     def rejected(self) -> Counter[str]:
@@ -200,12 +225,14 @@ class Service:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                await self._recall_alarms()
                 for step, version in self._versions.items():
                     model = self.core.line.steps[step].model
                     self._note(self._ledger.use_model, self.clock.now(), step, model, version)
                 workers = [
                     tasks.create_task(self._watch(), name="silence"),
                     tasks.create_task(self._clean(), name="retention"),
+                    tasks.create_task(self.heartbeat.run(), name="heartbeat"),
                 ]
                 workers += [
                     tasks.create_task(worker, name=name)
@@ -241,6 +268,15 @@ class Service:
                 await store
             await self.store.call(self._ledger.close)
 
+    async def _recall_alarms(self) -> None:
+        """Those that were open when the service ended."""
+        try:
+            known = await self.store.call(self._ledger.open_alarms)
+        except Exception as error:  # a database may fail in any way; the line goes on
+            log.error("ledger", problem=str(error))
+            return
+        self._carry_out(self.core.alarms.restore(known, self.clock.now()))
+
     async def _watch(self) -> None:
         while True:
             heard = self.core.received
@@ -249,6 +285,7 @@ class Service:
             if self.core.received == heard:
                 self._intervene(FellSilent(now))
             self._mark_gaps(now)
+            self.report(_not_stored(self.store.error, now))
             if self._recorder is not None:
                 self._recorder.tick(now)
 
@@ -257,6 +294,7 @@ class Service:
         for source in self.sources:
             name, connected = source.state.name, source.state.connected
             since = self._away.pop(name, None)
+            self.report(_away(name, connected, now))
             if not connected:
                 self._away[name] = now if since is None else since
             elif since is not None and self._recorder is not None:
@@ -302,11 +340,13 @@ class Service:
 
     async def _follow(self, source: Source) -> None:
         async for batch in source.batches():
-            self.feed(batch)
+            self.feed(batch, source.safe)
 
-    def feed(self, batch: SampleBatch) -> None:
-        """Take a batch as if a connector had delivered it."""
-        now = self.clock.now()
+    def feed(self, batch: SampleBatch, safe: Safe | None = None) -> None:
+        """Take a batch as if a connector had delivered it; `safe` as in `Store.put`."""
+        began, now = time.perf_counter(), self.clock.now()
+        if len(batch):
+            self.metrics.arrival.observe((now - int(batch.time.max())) / NANOSECONDS)
         arrivals = Arrivals.at(now, batch)
         batch = arrivals.batch
         if self._recorder is not None:
@@ -315,10 +355,11 @@ class Service:
             events = self.core.feed(batch, now)
         finally:
             # what the line said is stored even where the core cannot follow
-            self.store.put(self.core.kept)
+            self.store.put(self.core.kept, safe=safe)
         self._carry_out(events)
         if self._challengers is not None:
             self.store.put(self._challengers.feed(batch, now))
+        self.metrics.feed.observe(time.perf_counter() - began)
 
     def record(self, recorder: Recorder | None) -> Recorder | None:
         """Record from now on, or no longer; gives the recorder that was at work, still open.
@@ -373,6 +414,33 @@ class Service:
         self._intervene(ModeSet(now, step, mode, by))
         self._note(self._ledger.audit, now, by, "set mode", {"step": step, "mode": mode})
 
+    def report(self, report: Report) -> None:
+        """Somebody beside the line says that something is wrong, or not; repeating is no news."""
+        if self._reported.get(report.key, False) != report.active:
+            self._reported[report.key] = report.active
+            self._intervene(report)
+
+    def acknowledge(self, alarm: str, by: str) -> None:
+        """A person has seen an alarm.
+
+        Raises:
+            KeyError: no such alarm.
+        """
+        now = self.clock.now()
+        self._intervene(Acknowledged(now, alarm, by))
+        self._note(self._ledger.audit, now, by, "acknowledge", {"alarm": alarm})
+
+    def shelve(self, alarm: str, seconds: float, by: str) -> None:
+        """A person does not want to be told of an alarm for a while; 0 s ends that.
+
+        Raises:
+            KeyError: no such alarm.
+            ValueError: longer than an alarm may be shelved.
+        """
+        now = self.clock.now()
+        self._intervene(Shelved(now, alarm, now + int(seconds * NANOSECONDS), by))
+        self._note(self._ledger.audit, now, by, "shelve", {"alarm": alarm, "seconds": seconds})
+
     def _decide(
         self,
         identity: str,
@@ -424,11 +492,16 @@ class Service:
                     self._note(
                         self._ledger.change_mode, event.time, event.step, event.mode, event.reason
                     )
-                    if event.mode == "shadow":
-                        self._note(self._ledger.raise_alarm, event.time, event.step, event.reason)
-                    else:
-                        self._note(self._ledger.clear_alarms, event.time, event.step)
                     log.info("mode", step=event.step, mode=event.mode, reason=event.reason)
+                case Alarm():
+                    self._note(self._ledger.put_alarm, event)
+                    log.warning(
+                        "alarm",
+                        subject=event.subject,
+                        kind=event.kind,
+                        state=event.state,
+                        evidence="; ".join(event.evidence),
+                    )
                 case Milestone():
                     self._note(_remember, self._ledger, event)
                 case BatchReleased():
@@ -452,6 +525,7 @@ class Service:
             log.warning("recommendation", id=event.id, state=event.state, note=event.note)
 
     async def _write(self, recommendation: Recommendation) -> None:
+        began = time.perf_counter()
         outcomes: list[WriteOutcome] = []
         for change in recommendation.changes:
             outcome = await self._write_one(change, change.after)
@@ -467,6 +541,7 @@ class Service:
                     name = self.core.tags[change.tag].name
                     log.error("not taken back", setpoint=name, problem=undone.reason)
                     outcomes.append(replace(undone, reason=f"not taken back: {undone.reason}"))
+        self.metrics.write.observe(time.perf_counter() - began)
         self._intervene(Wrote(self.clock.now(), recommendation.id, tuple(outcomes)))
 
     async def _write_one(self, change: Change, value: float) -> WriteOutcome:
@@ -507,10 +582,10 @@ class Service:
     def _note(self, entry: Callable[..., None], *arguments: object) -> None:
         if self._tasks is None:
             return
-        if self.entries >= MOST_ENTRIES:
+        if self._entries >= MOST_ENTRIES:
             log.error("ledger", problem="it does not keep up; an entry is lost")
             return
-        self.entries += 1
+        self._entries += 1
         self._tasks.create_task(self._enter(entry, *arguments), name="ledger")
 
     async def _enter(self, entry: Callable[..., None], *arguments: object) -> None:
@@ -519,7 +594,7 @@ class Service:
         except Exception as error:  # a database may fail in any way; advice goes on
             log.error("ledger", problem=str(error))
         finally:
-            self.entries -= 1
+            self._entries -= 1
 
 
 @contextlib.contextmanager
@@ -531,6 +606,19 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _away(name: str, connected: bool, now: int) -> Report:
+    lasting = int(AWAY * NANOSECONDS)
+    evidence = (f"{name} is not connected; its values are missing",)
+    return Report(
+        now, "connector", "away", name, not connected, "high", "", evidence, lasting=lasting
+    )
+
+
+def _not_stored(error: str | None, now: int) -> Report:
+    evidence = (f"the historian does not write: {error}; samples wait for it",)
+    return Report(now, "store", "not writing", "historian", error is not None, "high", "", evidence)
 
 
 def _remember(ledger: Ledger, event: Milestone) -> None:

@@ -102,7 +102,7 @@ def line(opcua_port: int, mqtt_port: int) -> LineConfiguration:
             "segment": f"{SEGMENT} m",
             "lateness": "20 ms",
             "connectors": {
-                "load": {"kind": "opcua", "url": url(opcua_port)},
+                "load": {"kind": "opcua", "security": "none", "url": url(opcua_port)},
                 "gauges": {
                     "kind": "mqtt",
                     "host": "127.0.0.1",

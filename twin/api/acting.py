@@ -27,9 +27,7 @@ from twin.desk.views import (
 )
 from twin.users import LONGEST, SHORTEST, Role
 
-router = APIRouter(
-    tags=["act"], dependencies=[Depends(user_of)], responses=documented(409)
-)
+router = APIRouter(tags=["act"], dependencies=[Depends(user_of)], responses=documented(409))
 
 Number = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -110,7 +108,7 @@ class Correction(_Body):
 
 
 class Shelving(_Body):
-    seconds: Annotated[float, Field(gt=0, le=86_400)]
+    seconds: Annotated[float, Field(ge=0, le=86_400, description="0 ends it")]
 
 
 class NewUser(_Body):

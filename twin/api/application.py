@@ -10,7 +10,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 
-from twin.api import acting, problems, reading, replaying, session, streaming
+from twin.api import acting, operation, problems, reading, replaying, session, streaming
 from twin.api.headers import Headers
 from twin.api.problems import Problem
 from twin.desk import Desk
@@ -43,6 +43,7 @@ def make_app(desk: Desk, secure: bool = False) -> FastAPI:
     app.state.desk = desk
     for part in (session, reading, streaming, acting, replaying):
         app.include_router(part.router, prefix=PREFIX)
+    app.include_router(operation.router)
     problems.install(app)
     app.add_middleware(Headers, secure=secure)
     made: list[bytes] = []

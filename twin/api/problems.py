@@ -18,7 +18,7 @@ from twin.desk import BusyError, DecidedError, ImplausibleError, UnknownError
 from twin.desk.door import LoginRefusedError, ThrottledError
 from twin.desk.views import StateChange
 from twin.editing import EditRefusedError
-from twin.historian import HistorianError
+from twin.ports import HistorianError
 from twin.users import NotAllowedError
 
 MEDIA_TYPE: Final = "application/problem+json"

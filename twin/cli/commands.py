@@ -43,6 +43,7 @@ from twin.app import (
 from twin.cli.assessment.command import assess, scenario_file
 from twin.cli.backtesting import backtest
 from twin.cli.calibrating import calibrate_command
+from twin.cli.certs import certs
 from twin.cli.demo import DemoOptions, run_demo
 from twin.cli.designing import design, sensitivity
 from twin.cli.doctor import Finding, examine
@@ -59,8 +60,9 @@ from twin.cli.view import view
 from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
-from twin.historian import HistorianError
-from twin.ports import ConfigurationMismatch
+from twin.migrating import LedgerError
+from twin.ports import ConfigurationMismatch, HistorianError
+from twin.spool import SpoolError
 
 app = typer.Typer(
     help="The digital twin of a battery pilot line.",
@@ -72,6 +74,7 @@ log = structlog.get_logger()
 for command in (record, replay, backtest, assess):
     app.command()(command)
 app.command("import")(import_)
+app.command()(certs)
 app.command("calibrate")(calibrate_command)
 app.command()(design)
 app.command()(sensitivity)
@@ -90,6 +93,8 @@ def main() -> None:
         ConfigurationMismatch,
         DataError,
         HistorianError,
+        SpoolError,
+        LedgerError,
         LineFailedError,
         RecordingError,
         ScenarioError,

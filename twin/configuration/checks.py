@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from twin.configuration.findings import Finding, Findings
 from twin.configuration.models import (
     LineConfiguration,
@@ -35,6 +37,8 @@ def check(
     for name, connector in configuration.connectors.items():
         if isinstance(connector, MqttConnector) and connector.publish is not None:
             _check_publish(found, ("connectors", name, "publish"), connector.publish)
+        if isinstance(connector, MqttConnector):
+            _check_security(found, ("connectors", name), connector)
     for name, tag in configuration.tags.items():
         _check_tag(found, name, tag)
     _check_tag_names(found)
@@ -64,6 +68,22 @@ def _check_line(found: Findings) -> None:
 def _check_publish(found: Findings, path: tuple[str, ...], topic: str) -> None:
     if not topic or any(wild in topic for wild in "+#"):
         found.add(path, f"{topic!r} is no topic to publish on", "write one without + and #")
+
+
+def _check_security(found: Findings, path: tuple[str, ...], broker: MqttConnector) -> None:
+    if broker.security is None and not _is_this_machine(broker.host):
+        found.add(
+            path,
+            f"everybody on the way to {broker.host} could read and change the messages",
+            "write security: {trusts: [FILE]} for TLS, or in so many words security: none",
+        )
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_tag(found: Findings, name: str, tag: TagConfiguration) -> None:

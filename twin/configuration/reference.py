@@ -88,6 +88,8 @@ def _words(kind: Any) -> str:
         return ", ".join(f"`{argument}`" for argument in arguments)
     if get_origin(kind) is dict:
         return f"by name: {_words(arguments[1])}"
+    if get_origin(kind) is list:
+        return f"list: {_words(arguments[0])}"
     if get_origin(kind) is tuple:
         return f"list of {len(arguments)}: {_words(arguments[0])}"
     if get_origin(kind) in {Union, types.UnionType}:

@@ -236,6 +236,8 @@ def _check_output(
         _check_laboratory(found, step, (*path, "laboratory"), output, laboratory, runs=runs)
     corrections = ("offset", "relative", *step.inputs)
     found.known((*path, "correction"), "correction", output.correction, corrections)
+    if output.builds_on is not None:
+        _check_foundation(found, step, key, (*path, "builds_on"), output)
     ascending = found.ascending((*path, "limits"), "limits", output.limits)
     if output.limits is not None and output.target is not None and ascending:
         low, high = output.limits
@@ -245,6 +247,34 @@ def _check_output(
                 f"the target {output.target:g} is outside the limits",
                 f"write a value from {low:g} to {high:g}",
             )
+
+
+def _check_foundation(
+    found: Findings,
+    step: StepConfiguration,
+    key: str,
+    path: tuple[str, ...],
+    output: OutputConfiguration,
+) -> None:
+    """An output builds on one before it, whose correction means the same."""
+    names = list(step.outputs)
+    before = names[: names.index(key)]
+    if not found.known(path, "output before it", output.builds_on or "", before):
+        return
+    below = step.outputs[output.builds_on or ""]
+    if below.measured_by is None:
+        found.add(
+            path,
+            f"no gauge reads {output.builds_on!r}, so nothing corrects it before {key!r}",
+            "name an output with 'measured_by', or leave 'builds_on' out",
+        )
+    elif output.correction == "offset" or below.correction != output.correction:
+        found.add(
+            path,
+            f"{output.builds_on!r} is corrected by {below.correction!r}, {key!r} by "
+            f"{output.correction!r}: one cannot act on the other",
+            "give both the same 'correction', relative or an input of the step",
+        )
 
 
 def _check_gauge(

@@ -11,6 +11,7 @@ from typing import Final, Literal, TypeVar
 
 import numpy as np
 
+from twin.alarms import Alarm
 from twin.chain import standing
 from twin.core import CoreEvent
 from twin.desk import asking, overview
@@ -24,7 +25,6 @@ from twin.desk.trends import MOST_POINTS as MOST_BUCKETS
 from twin.desk.trends import Along, Trend, along_time, along_web, chosen, nothing
 from twin.desk.views import (
     Advice,
-    AlarmView,
     CardView,
     DesignView,
     LineView,
@@ -64,7 +64,6 @@ class Reader:
         acceleration: seconds of line time per second.
         live: False for what is not happening now.
         describe: the card of a model, where it has one.
-        alarms: those that are not cleared; None where there is no alarm book.
     """
 
     def __init__(
@@ -74,15 +73,12 @@ class Reader:
         acceleration: Callable[[], float],
         live: bool,
         describe: Describe,
-        alarms: Callable[[], Sequence[AlarmView]] | None = None,
     ) -> None:
         self._shown = shown
         self._now = now
         self._acceleration = acceleration
         self._live = live
         self._describe = describe
-        self._alarms = alarms
-        self._shadowed: dict[str, int] = {}
         self._new: deque[SampleBatch] = deque()
         self._waiting = 0
         # one thread: questions to the models take turns, and leave the other core to the line
@@ -110,10 +106,12 @@ class Reader:
                     happening = Happening(subject=event.id, text=text, by=event.by)
                     self.feed.tell("recommendation", happening)
                 case ModeChange():
-                    if event.mode == "shadow":
-                        self._shadowed[event.step] = event.time
                     text = f"{event.mode}: {event.reason}"
                     self.feed.tell("mode", Happening(subject=event.step, text=text))
+                case Alarm():
+                    text = f"{event.state}: {'; '.join(event.evidence) or event.kind}"
+                    happening = Happening(subject=event.subject, text=text, by=event.by)
+                    self.feed.tell("alarm", happening)
                 case Milestone():
                     text = f"{event.kind} {event.number}"
                     self.feed.tell("material", Happening(subject=event.web, text=text))
@@ -139,10 +137,7 @@ class Reader:
         steps = overview.steps(core, shown.status, now)
         connections, kept = overview.connectors(shown), overview.store(shown)
         waiting = self._open()
-        if self._alarms is None:
-            alarms = overview.doubts(core, self._shadowed)
-        else:
-            alarms = tuple(self._alarms())
+        alarms = overview.alarms(core)
         time = moment(now)
         assert time is not None
         return LineView(

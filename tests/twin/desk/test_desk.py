@@ -12,6 +12,7 @@ import pytest
 from tests.in_process import EPOCH
 from tests.servers import until
 from tests.service_in_process import ServedLine, served_line
+from twin.alarms import Report
 from twin.desk import DecidedError, Entry, ImplausibleError, UnknownError, Wish
 from twin.editing import EditRefusedError
 from twin.users import NotAllowedError, User
@@ -29,7 +30,7 @@ async def served(tmp_path: Path) -> AsyncIterator[ServedLine]:
 
 
 async def audited(served: ServedLine) -> list[tuple[str, str]]:
-    await until(lambda: not served.service.entries)
+    await until(lambda: not served.service.entries_waiting)
     return [(each.who, each.what) for each in await served.desk.audit()]
 
 
@@ -296,21 +297,25 @@ async def test_laboratory_values_are_checked_used_and_corrected(served: ServedLi
     assert len(mine) <= 1
 
 
-async def test_doubts_are_alarms_that_can_be_acknowledged(served: ServedLine) -> None:
-    served.service.core.trust.doubt("coating", "gauge", "no reading of mass_loading", EPOCH)
-    (alarm,) = (await served.desk.line()).alarms
-    assert alarm.state == "unacknowledged"
-    assert (await served.desk.line()).todo.kind == "alarm"
+async def test_alarms_are_seen_and_shelved(served: ServedLine) -> None:
+    about = ("the historian does not write: disk full",)
+    report = Report(EPOCH, "store", "not writing", "historian", True, "high", "", about)
+    served.service.report(report)
+    line = await served.desk.line()
+    (alarm,) = line.alarms
+    assert (alarm.state, alarm.text) == ("unacknowledged", about[0])
+    assert (line.todo.kind, line.todo.text) == ("alarm", about[0])
     with pytest.raises(NotAllowedError):
         await served.desk.acknowledge(VIEWER, alarm.id)
-    await served.desk.acknowledge(OPERATOR, alarm.id)
-    line = await served.desk.line()
-    assert line.alarms[0].state == "acknowledged"
-    assert line.todo.kind == "doubt"
-    with pytest.raises(ValueError, match="at most"):
-        await served.desk.shelve(OPERATOR, alarm.id, 0)
-    await served.desk.shelve(OPERATOR, alarm.id, 60)
-    served.clock.time += 61_000_000_000
-    assert (await served.desk.line()).alarms[0].state == "unacknowledged"
+    seen = await served.desk.acknowledge(OPERATOR, alarm.id)
+    assert (seen.state, seen.by) == ("acknowledged", "otto")
+    assert (await served.desk.line()).todo.kind == "nothing"
+    with pytest.raises(ValueError, match="24 h at most"):
+        await served.desk.shelve(OPERATOR, alarm.id, 100_000)
+    shelved = await served.desk.shelve(OPERATOR, alarm.id, 60)
+    assert shelved.until is not None
     with pytest.raises(UnknownError):
-        await served.desk.acknowledge(OPERATOR, "doubt-drying")
+        await served.desk.acknowledge(OPERATOR, "store:away:nothing:1")
+    await until(lambda: not served.service.entries_waiting)
+    assert [each.state for each in await served.desk.alarm_history()] == ["shelved"]
+    assert ("vera", "refused to acknowledge alarm") in await audited(served)
