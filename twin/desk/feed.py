@@ -98,10 +98,7 @@ class Subscription:
         change = self._waiting.popleft()
         if self._missed:
             missed, self._missed = self._missed, 0
-            # the JSON is the same, so it stays shared
-            told = replace(change, missed=missed)
-            told.__dict__["json"] = change.json
-            return told
+            return replace(change, missed=missed)
         return change
 
 

@@ -5,11 +5,8 @@ The service runs on a thread of its own, behind its real server; the requests co
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -18,43 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
-from tests.service_in_process import served_line
-from twin.api import Server, make_app
+from tests.twin.api.served import Served
 
 EXAMPLES = 6
-
-
-class Served:
-    """A service with its API on a thread."""
-
-    def __init__(self, folder: Any) -> None:
-        self.ready: Future[tuple[str, str]] = Future()
-        self._stop: Any = None
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(folder)))
-        self._thread.start()
-        self.url, self.token = self.ready.result(60)
-
-    async def _run(self, folder: Any) -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        self._stop = lambda: loop.call_soon_threadsafe(stop.set)
-        try:
-            async with served_line(folder) as served:
-                await served.advance(400)
-                server = Server(make_app(served.desk), "127.0.0.1", 0)
-                serving = asyncio.create_task(server.run())
-                token = served.desk.door.users.issue_token("schemathesis", "engineer", 1)
-                self.ready.set_result((server.url, token))
-                await stop.wait()
-                serving.cancel()
-                await asyncio.gather(serving, return_exceptions=True)
-        except BaseException as error:
-            if not self.ready.done():
-                self.ready.set_exception(error)
-            raise
-
-    def close(self) -> None:
-        self._stop()
-        self._thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -106,20 +106,16 @@ async def test_the_same_material_lies_on_the_same_abscissa(served: ServedLine) -
         await served.desk.trend(["coater.pump_flow"], EPOCH, served.clock.time, 5, "web")
 
 
-@pytest.mark.parametrize(
-    ("names", "start", "end", "points", "said"),
-    [
-        (["coater.nothing"], 0, 1, 1, "no series coater.nothing"),
-        ([], 0, 1, 1, "1 to 24 series"),
-        (["coater.pump_flow"], 5, 5, 1, "after its start"),
-        (["coater.pump_flow"], 0, 1, 0, "1 to 10000 points"),
-    ],
-)
-async def test_a_trend_of_nothing_is_refused(
-    served: ServedLine, names: list[str], start: int, end: int, points: int, said: str
-) -> None:
-    with pytest.raises(ValueError, match=said):
-        await served.desk.trend(names, start, end, points)
+async def test_a_trend_of_nothing_is_refused_or_empty(served: ServedLine) -> None:
+    trend = served.desk.trend
+    with pytest.raises(UnknownError, match=r"no series coater\.nothing"):
+        await trend(["coater.nothing"], 0, 1)
+    with pytest.raises(ValueError, match="1 to 24 series"):
+        await trend([], 0, 1)
+    with pytest.raises(ValueError, match="1 to 10000 points"):
+        await trend(["coater.pump_flow"], 0, 1, 0)
+    nothing = await trend(["coater.pump_flow"], 5, 5)
+    assert [len(each.at) for each in nothing.series] == [0]
 
 
 async def test_two_people_decide_at_once(served: ServedLine) -> None:
