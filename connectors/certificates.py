@@ -15,14 +15,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.x509.oid import NameOID
 
+from connectors.refusal import RefusedError
 from twin.secrets import Secret
 
 _SUFFIXES: Final = frozenset({".pem", ".der", ".crt", ".cer"})
 _PEM: Final = b"-----BEGIN"
 
 
-class CertificateRefusedError(ConnectionError):
+class CertificateRefusedError(RefusedError):
     """A certificate that must not be used; the sentence says whose, and why."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__("peer refused", said)
 
 
 @dataclass(frozen=True, slots=True)

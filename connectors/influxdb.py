@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -33,11 +31,11 @@ from connectors.line_protocol import (
     quoted,
     sample_lines,
 )
+from connectors.store_tls import tls_context
+from twin.configuration.historians import HistorianSecurity, InfluxHistorianConfiguration
 from twin.ports import Buckets, Event, HistorianError, Refused
 from twin.samples import OfflineMeasurement, SampleBatch
 from twin.tags import TagTable
-
-Version = Literal[1, 2, 3]
 
 PORTION: Final = 20_000
 """Lines per request."""
@@ -47,22 +45,6 @@ CONTENT: Final = frozenset({400, 413, 422})
 """Answers that blame the content. Others, a wrong token included, blame nothing that was sent."""
 _TIMEOUT: Final = (5_000, 30_000)
 """To connect, and to wait for an answer, ms."""
-
-
-@dataclass(frozen=True, slots=True)
-class InfluxAddress:
-    """Where an InfluxDB is, and who asks."""
-
-    url: str
-    database: str
-    """The bucket in version 2."""
-    version: Version = 2
-    organisation: str = ""
-    """Version 2 only."""
-    token: str = ""
-    """Version 1: user:password."""
-    authority: Path | None = None
-    """Certificates that sign the server's, PEM; the system's where None."""
 
 
 class InfluxHistorian:
@@ -80,26 +62,30 @@ class InfluxHistorian:
 
     settles: Final = 0.0
 
-    def __init__(self, address: InfluxAddress, line: str, tags: TagTable) -> None:
+    def __init__(self, at: InfluxHistorianConfiguration, line: str, tags: TagTable) -> None:
         """Does not connect yet.
 
         Args:
+            at: where it is.
             line: name of the line, a label of all that is written.
 
         Raises:
-            ValueError: the line or a tag has a name that line protocol cannot carry.
+            SecretError: the token is not where it should be.
+            ValueError: the line or a tag has a name that line protocol cannot carry; a certificate
+                cannot be read.
         """
-        self._address = address
+        self._at = at
         self._line = line
         self._tags = tags
         self._keys = [key(SAMPLES, {"line": line, "tag": tag.name}) for tag in tags]
+        trusts = at.security.trusts if isinstance(at.security, HistorianSecurity) else ()
         self._client = InfluxDBClient(
-            address.url,
-            address.token,
-            org=address.organisation,
+            at.url,
+            "" if at.token is None else at.token.read(),
+            org=at.organisation or "",
             timeout=_TIMEOUT,
-            auth_basic=address.version == 1 and bool(address.token),
-            ssl_ca_cert=None if address.authority is None else str(address.authority),
+            auth_basic=at.version == 1 and at.token is not None,
+            ssl_context=tls_context(trusts) if at.url.startswith("https:") else None,
         )
         self._writer = self._client.write_api(SYNCHRONOUS)
 
@@ -185,7 +171,7 @@ class InfluxHistorian:
 
     def retain(self, since: int) -> int:
         """Delete what is older than `since`; how many samples went. Nothing in version 3 Core."""
-        if self._address.version == 3:
+        if self._at.version == 3:
             return 0
         old = f"line = {_literal(self._line)} AND time < {since}"
         count = 0
@@ -198,20 +184,20 @@ class InfluxHistorian:
 
     def reach(self) -> str:
         """Ask whether the server would take samples and answer questions; what it is."""
-        self._refusal(b"# a comment\n")
+        self._refusal(b"# a comment\n")  # some versions want at least one sample: that is an answer
         self.events(0, 1)
-        return f"InfluxDB {self._address.version} takes samples into {self._address.database}"
+        return f"InfluxDB {self._at.version} takes samples into {self._at.database}"
 
     def _send(self, lines: bytes) -> None:
-        if self._address.version == 1:
+        if self._at.version == 1:
             self._post(
                 "/write",
                 "text/plain; charset=utf-8",
-                query_params=[("db", self._address.database), ("precision", "ns")],
+                query_params=[("db", self._at.database), ("precision", "ns")],
                 body=lines,
             )
         else:
-            self._writer.write(self._address.database, self._address.organisation, lines)
+            self._writer.write(self._at.database, self._at.organisation or "", lines)
 
     def _post(self, path: str, content_type: str, **request: Any) -> Any:
         return self._client.api_client.call_api(  # type: ignore[no-untyped-call]
@@ -279,7 +265,7 @@ class InfluxHistorian:
             *([f"{events} events"] if events else []),
         ]
         why = "; ".join(list(reasons)[:3])
-        return f"InfluxDB at {self._address.url} refuses {' and '.join(parts)}: {why}"
+        return f"InfluxDB at {self._at.url} refuses {' and '.join(parts)}: {why}"
 
     def _of(self, tags: Sequence[int]) -> str:
         chosen = " OR ".join(f'"tag" = {_literal(self._tags[tag].name)}' for tag in tags)
@@ -348,7 +334,7 @@ class InfluxHistorian:
                 "/query",
                 "application/x-www-form-urlencoded",
                 query_params=[
-                    ("db", self._address.database),
+                    ("db", self._at.database),
                     ("epoch", "ns"),
                     ("chunked", "true"),
                     ("chunk_size", "50000"),
@@ -369,7 +355,7 @@ class InfluxHistorian:
     ) -> Iterator[tuple[dict[str, str], list[str], list[list[Any]]]]:
         for result in (answer, *answer.get("results", ())):
             if "error" in result:
-                raise HistorianError(self._address.url, str(result["error"]))
+                raise HistorianError(self._at.url, str(result["error"]))
             for series in result.get("series", ()):
                 columns = [list(column) for column in zip(*series["values"], strict=True)]
                 yield series.get("tags", {}), series["columns"], columns
@@ -379,7 +365,7 @@ class InfluxHistorian:
         try:
             yield
         except (InfluxDBError, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise HistorianError(self._address.url, said(error)) from error
+            raise HistorianError(self._at.url, said(error)) from error
 
 
 class _Writing:

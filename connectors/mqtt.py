@@ -26,6 +26,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connectors.intake import Counters, Intake, pauses
+from connectors.mqtt_security import broken_off, explained, refusal, secure
+from connectors.refusal import RefusedError
 from connectors.unit_names import mismatch
 from twin.clock import Clock
 from twin.configuration.models import LineConfiguration, MqttAddress, MqttConnector
@@ -151,6 +153,9 @@ class MqttSource:
         while True:
             try:
                 await self._serve()
+            except RefusedError as error:
+                self._counters.refuse_peer(error.what, str(error), self._clock.now())
+                self._lost(str(error))
             except Exception as error:  # whatever the library raises, the other connectors go on
                 if self._counters.connected:
                     waits = pauses(self._connector.reconnect_max_delay)
@@ -216,7 +221,7 @@ class MqttSource:
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         broken: asyncio.Future[str] = loop.create_future()
-        ready: asyncio.Future[str | None] = loop.create_future()
+        ready: asyncio.Future[ConnectionError | None] = loop.create_future()
         connector = self._connector
         modern = self._protocol == MQTTProtocolVersion.MQTTv5
         client = paho.Client(
@@ -227,6 +232,7 @@ class MqttSource:
             manual_ack=self._lasting,
         )
         client.connect_timeout = _PATIENCE
+        await asyncio.to_thread(secure, client, connector)
 
         def connected(
             _: paho.Client, __: Any, ___: Any, reason: ReasonCode, ____: Properties | None
@@ -234,7 +240,7 @@ class MqttSource:
             if reason.is_failure:
                 if reason == "Unsupported protocol version":
                     self._protocol = MQTTProtocolVersion.MQTTv311
-                _settle(ready, f"the broker refuses the connection: {reason}")
+                _settle(ready, refusal(connector, reason))
             elif not self._topics:
                 _settle(ready, None)
             elif modern:
@@ -251,7 +257,7 @@ class MqttSource:
                 for topic, reason in zip(self._topics, reasons, strict=False)
                 if reason.is_failure
             ]
-            _settle(ready, "; ".join(refused) or None)
+            _settle(ready, ConnectionError("; ".join(refused)) if refused else None)
 
         def disconnected(
             _: paho.Client, __: Any, ___: Any, reason: ReasonCode, ____: Properties | None
@@ -277,22 +283,23 @@ class MqttSource:
         pump = _Pump(client, loop)
         try:
             async with asyncio.timeout(_PATIENCE):
-                await _unattended(
-                    partial(
-                        client.connect,
-                        connector.host,
-                        connector.port,
-                        _KEEP_ALIVE,
-                        **(self._session() if modern else {}),
+                with explained(connector):
+                    await _unattended(
+                        partial(
+                            client.connect,
+                            connector.host,
+                            connector.port,
+                            _KEEP_ALIVE,
+                            **(self._session() if modern else {}),
+                        )
                     )
-                )
                 pump.start()
                 done, _ = await asyncio.wait((ready, broken), return_when=asyncio.FIRST_COMPLETED)
-            if broken in done:
-                raise ConnectionError(broken.result())
+            if broken in done and not ready.done():
+                raise broken_off(connector, broken.result())
             problem = ready.result()
             if problem is not None:
-                raise ConnectionError(problem)
+                raise problem
             self._client = client
             self._gap = False
             self._counters.connect()
@@ -487,6 +494,12 @@ class _Pump:
                 return
             if not isinstance(before, socket.socket) or not _readable(before):
                 return
+        # what TLS has decrypted already, no selector sees
+        self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._watched is not None:
+            self._read()
 
     def _forget(self) -> None:
         if self._watched is not None:

@@ -28,7 +28,8 @@ from connectors.line_protocol import (
     key,
     sample_lines,
 )
-from connectors.victoria_server import DAY, VictoriaMetricsAddress, VictoriaServer
+from connectors.victoria_server import DAY, VictoriaServer
+from twin.configuration.historians import VictoriaHistorianConfiguration
 from twin.ports import Buckets, Event, HistorianError, Refused
 from twin.samples import Bools, Floats, Ints, OfflineMeasurement, SampleBatch, severity
 from twin.tags import TagTable
@@ -67,19 +68,26 @@ class VictoriaMetricsHistorian:
 
     settles: Final = SETTLES
 
-    def __init__(self, address: VictoriaMetricsAddress, line: str, tags: TagTable) -> None:
+    def __init__(
+        self, at: VictoriaHistorianConfiguration, line: str, tags: TagTable, retention: float = 0.0
+    ) -> None:
         """Does not connect yet.
 
         Args:
+            at: where it is.
             line: name of the line, a label of all that is written.
+            retention: for how long the line wants samples kept, s.
 
         Raises:
-            ValueError: the line or a tag has a name that line protocol cannot carry.
+            SecretError: the token is not where it should be.
+            ValueError: the line or a tag has a name that line protocol cannot carry; a certificate
+                cannot be read.
         """
         self._line = line
+        self._retention = retention
         self._tags = tags
         self._keys = [key(SAMPLES, {"line": line, "tag": tag.name}) for tag in tags]
-        self._server = VictoriaServer(address)
+        self._server = VictoriaServer(at)
         self._known = False
         self._last = SampleBatch(
             np.arange(len(tags), dtype=np.int32),
@@ -197,20 +205,21 @@ class VictoriaMetricsHistorian:
         """Delete nothing: VictoriaMetrics does it, by its flag -retentionPeriod."""
         return 0
 
-    def reach(self, retention: float) -> str:
-        """Ask whether the server would keep samples for this long, s; what it is.
+    def reach(self) -> str:
+        """Ask whether the server would keep samples for as long as the line wants; what it is.
 
         Raises:
             HistorianError: it keeps them for a shorter time, too.
         """
         self._server.connect()
-        if self._server.retention < retention * 1000:
+        days = self._server.retention / DAY
+        if days * 86_400 < self._retention:
             raise HistorianError(
                 self._server.url,
-                f"it keeps samples for {self._server.retention / DAY:.4g} days; for what the line "
-                f"wants, start it with -retentionPeriod={math.ceil(retention / 86_400)}d",
+                f"it keeps samples for {days:.4g} days; for as long as the line wants, start it "
+                f"with -retentionPeriod={math.ceil(self._retention / 86_400)}d",
             )
-        return f"VictoriaMetrics keeps samples for {self._server.retention / DAY:.4g} days"
+        return f"VictoriaMetrics keeps samples for {days:.4g} days"
 
     def _know_last(self) -> None:
         """Once: look back from the newest sample, further and further, until all are found."""

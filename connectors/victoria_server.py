@@ -6,17 +6,16 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from pathlib import Path
 from select import select
-from ssl import create_default_context
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 import orjson
 
+from connectors.store_tls import tls_context
+from twin.configuration.historians import HistorianSecurity, VictoriaHistorianConfiguration
 from twin.ports import HistorianError
 from twin.samples import Bools, Ints
 
@@ -31,17 +30,6 @@ _FLAG: Final = re.compile(r'^flag\{name="(\w+)", ?value="([\d.]+)([hdwy]?)"', re
 Labels = dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class VictoriaMetricsAddress:
-    """Where a single-node VictoriaMetrics is, and who asks."""
-
-    url: str
-    token: str = ""
-    """A bearer token, or user:password."""
-    authority: Path | None = None
-    """Certificates that sign the server's, PEM; the system's where None."""
-
-
 class VictoriaServer:
     """Asks over one connection that stays open, and notices when the server has started anew.
 
@@ -49,24 +37,25 @@ class VictoriaServer:
         HistorianError: from all that asks, where the server is away or does not do it.
     """
 
-    def __init__(self, address: VictoriaMetricsAddress) -> None:
-        self.url = address.url.rstrip("/")
+    def __init__(self, at: VictoriaHistorianConfiguration) -> None:
+        """Does not connect yet.
+
+        Raises:
+            SecretError: the token is not where it should be.
+            ValueError: a certificate cannot be read.
+        """
+        self.url = at.url.rstrip("/")
         parts = urlsplit(self.url)
         self._path = parts.path
         self._headers: dict[str, str] = {}
-        if ":" in address.token:
-            coded = b64encode(address.token.encode()).decode()
-            self._headers["Authorization"] = f"Basic {coded}"
-        elif address.token:
-            self._headers["Authorization"] = f"Bearer {address.token}"
+        if at.token is not None:
+            token = at.token.read()
+            coded = f"Basic {b64encode(token.encode()).decode()}"
+            self._headers["Authorization"] = coded if ":" in token else f"Bearer {token}"
         host, port = parts.hostname or "", parts.port
+        trusts = at.security.trusts if isinstance(at.security, HistorianSecurity) else ()
         self._http = (
-            HTTPSConnection(
-                host,
-                port,
-                timeout=_TIMEOUT,
-                context=create_default_context(cafile=address.authority),
-            )
+            HTTPSConnection(host, port, timeout=_TIMEOUT, context=tls_context(trusts))
             if parts.scheme == "https"
             else HTTPConnection(host, port, timeout=_TIMEOUT)
         )

@@ -177,13 +177,13 @@ class Relay:
 
 
 class Broker:
-    """A mosquitto process without persistence."""
+    """A mosquitto process that keeps nothing unless asked; for everybody, or as `secured` says."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, secured: str = "allow_anonymous true\n") -> None:
         self.port = free_port()
         self._configuration = folder / "mosquitto.conf"
         self._configuration.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
+            f"user root\nlistener {self.port} 127.0.0.1\n{secured}persistence false\n"
             "max_queued_messages 1000000\nmax_inflight_messages 1000\nlog_dest none\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
@@ -205,9 +205,22 @@ class Broker:
                     raise
                 time.sleep(0.02)
 
-    def stop(self) -> None:
+    def keep_sessions(self, folder: Path) -> None:
+        """Start it anew, such that sessions and what waits in them outlast it."""
+        self.stop()
+        text = self._configuration.read_text().replace("persistence false", "persistence true")
+        self._configuration.write_text(
+            f"{text}persistence_location {folder}/\nautosave_interval 1\n"
+        )
+        self.start()
+
+    def stop(self, decent: bool = False) -> None:
+        """kill -9, or ask it to end."""
         if self._process is not None:
-            self._process.kill()
+            if decent:
+                self._process.terminate()
+            else:
+                self._process.kill()
             self._process.wait()
             self._process = None
 

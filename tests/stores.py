@@ -103,6 +103,8 @@ class InfluxDB1(Server):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, "/ping")
+        self.token_file = folder / "token"
+        self.token_file.write_text(f"{self.token}\n")
         self._prepared = False
         (folder / "influxdb.conf").write_text(
             f"""

@@ -57,6 +57,10 @@ class _Goal:
     weight: float
 
 
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
 def _outside(missed: Floats, doubt: Floats, tolerance: Floats) -> Floats:
     """Probability that material misses its target by more than the tolerance; all n goals, SI."""
     beyond = ndtr((missed - tolerance) / doubt) + ndtr((-missed - tolerance) / doubt)
@@ -313,13 +317,37 @@ class Advisor:
         return best
 
     def _reason(self, effects: tuple[Effect, ...], time: int) -> str:
+        """Which structure parameter calls for it, and which gauges say so."""
         worst = max(effects, key=lambda effect: abs(effect.before - effect.target) / effect.sigma)
         output = self._line.steps[worst.step].outputs[worst.output]
         scale, offset = to_si(output.unit)
-        bias = self._estimators[f"{worst.step}.{worst.output}"].at(np.array([time]))[0][0] / scale
-        return (
-            f"the next {worst.output.replace('_', ' ')} would be "
-            f"{(worst.before - offset) / scale:.4g} instead of "
-            f"{(worst.target - offset) / scale:.4g} {output.unit}; gauges of the same material "
-            f"read {bias:+.3g} {output.unit} against the model"
-        )
+        name = f"{worst.step}.{worst.output}"
+        found = [
+            f"the next {_words(worst.output)} would be {(worst.before - offset) / scale:.4g} "
+            f"instead of {(worst.target - offset) / scale:.4g} {output.unit}"
+        ]
+        at = np.array([time])
+        below = self._predictor.foundations.get(name)
+        if below is not None:
+            said = self._corrects(below, float(self._estimators[below].state(at)[0][0]))
+            found.append(f"{_words(below.partition('.')[2])} of the same material says {said}")
+        if self._estimators[name].shared(at)[1][0]:
+            bias = self._estimators[name].at(at)[0][0] / scale
+            against = "the model" if below is None else "the model that is so corrected"
+            found.append(
+                f"gauges of the same material read {bias:+.3g} {output.unit} against {against}"
+            )
+        else:
+            found.append(f"no gauge has read {_words(worst.output)} yet")
+        return "; ".join(found)
+
+    def _corrects(self, name: str, state: float) -> str:
+        """What an output's gauge corrects, in words."""
+        step = name.partition(".")[0]
+        column = self._predictor.wrong_inputs.get(name)
+        if column is None:
+            return f"{100 * state:+.2g} %"
+        wrong = self._surrogates[step].inputs[column]
+        tag = self._sources[step][wrong].tag
+        unit = self._line.tags[tag].unit if tag is not None else ""
+        return f"a {_words(wrong)} of {state / (to_si(unit)[0] if unit else 1.0):+.3g} {unit} more"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import structlog
 from pydantic import ValidationError
@@ -20,6 +21,11 @@ from twin.api import Server, make_app
 from twin.challenger import Challengers
 from twin.clock import Clock
 from twin.configuration import load
+from twin.configuration.historians import (
+    EmbeddedHistorianConfiguration,
+    InfluxHistorianConfiguration,
+    VictoriaHistorianConfiguration,
+)
 from twin.configuration.models import ApiConfiguration, LineConfiguration, MqttConnector
 from twin.core import Core
 from twin.desk import Desk, UnknownError
@@ -33,8 +39,12 @@ from twin.registry import Registry
 from twin.replay import Follower, Replay, Screen, Span
 from twin.service import Service
 from twin.spool import Spool
-from twin.store import Store
+from twin.store import OpenHistorian, Store
 from twin.users import Users
+
+if TYPE_CHECKING:
+    from connectors.influxdb import InfluxHistorian
+    from connectors.victoria_metrics import VictoriaMetricsHistorian
 
 GAUGE_LINGER = 0.02
 """Seconds that a gauge's message waits for others: advice should follow it within 250 ms."""
@@ -101,6 +111,61 @@ def build_sources(
     ]
 
 
+def open_historian(line: LineConfiguration, folder: Path) -> OpenHistorian:
+    """What keeps the line's samples: a file in the folder of a store, or a server.
+
+    A server is not asked yet: it may be away.
+
+    Raises:
+        HistorianError: the file cannot be opened.
+        ValueError: a secret or a certificate cannot be read.
+    """
+    at = line.store.historian
+    if isinstance(at, EmbeddedHistorianConfiguration):
+        return DuckDBHistorian(folder / "historian.duckdb", line.tag_table())
+    return _server_historian(line, at)
+
+
+def open_stored(line: LineConfiguration, folder: Path) -> OpenHistorian:
+    """As `open_historian`, for those who read what is there.
+
+    Raises:
+        HistorianError: the file cannot be opened.
+        ValueError: there is no file, or a secret or a certificate cannot be read.
+    """
+    file = folder / "historian.duckdb"
+    if isinstance(line.store.historian, EmbeddedHistorianConfiguration) and not file.exists():
+        raise ValueError(f"{file}: there is no store; give its folder with --data")
+    return open_historian(line, folder)
+
+
+def ask_historian(line: LineConfiguration) -> str | None:
+    """What the server that keeps the line's samples says of itself; None where there is no server.
+
+    Raises:
+        HistorianError: it is away, or would not take samples or keep them for as long as wanted.
+        ValueError: a secret or a certificate cannot be read.
+    """
+    at = line.store.historian
+    if isinstance(at, EmbeddedHistorianConfiguration):
+        return None
+    with closing(_server_historian(line, at)) as historian:
+        return historian.reach()
+
+
+def _server_historian(
+    line: LineConfiguration, at: InfluxHistorianConfiguration | VictoriaHistorianConfiguration
+) -> InfluxHistorian | VictoriaMetricsHistorian:
+    # their clients take a third of a second to load
+    if isinstance(at, InfluxHistorianConfiguration):
+        from connectors.influxdb import InfluxHistorian
+
+        return InfluxHistorian(at, line.name, line.tag_table())
+    from connectors.victoria_metrics import VictoriaMetricsHistorian
+
+    return VictoriaMetricsHistorian(at, line.name, line.tag_table(), line.store.retention)
+
+
 def open_ledger(folder: Path) -> Ledger:
     """The ledger in the folder of a store, whether a service runs on it or not."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +214,7 @@ def build_service(
         source, prefix = publisher
         return await source.publish(f"{prefix}/{topic}", payload, retain=True)
 
-    historian = DuckDBHistorian(folder / "historian.duckdb", core.tags)
+    historian = open_historian(line, folder)
     spool = Spool(
         folder / "spool",
         [tag.name for tag in core.tags],

@@ -57,8 +57,8 @@ class Event:
     """What the stream tells."""
 
     kind: str
-    """`snapshot`, `recommendation`, `mode`, `alarm`, `material`, `laboratory`, `model`, or `missed`
-    with the number of events that were lost as they were read too slowly."""
+    """`snapshot`, `recommendation`, `judgement`, `mode`, `alarm`, `material`, `laboratory`; or
+    `missed`, with the number of events that were lost as they were read too slowly."""
     content: Snapshot | Happening | int
 
 

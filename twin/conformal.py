@@ -64,11 +64,12 @@ class Margin:
     def snapshot(self) -> Snapshot:
         """What it has learned."""
         times, levels = np.array(self._times, np.int64), np.array(self._levels)
-        return {"level": self._level, "times": times, "levels": levels}
+        first = np.array(self._first)
+        return {"level": self._level, "first": first, "times": times, "levels": levels}
 
     def restore(self, state: Snapshot) -> None:
         """Take what another gave."""
-        self._level = state["level"]
+        self._level, self._first = state["level"], state["first"].tolist()
         self._times, self._levels = state["times"].tolist(), state["levels"].tolist()
 
     def _stated(self, time: int) -> float:

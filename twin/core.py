@@ -27,6 +27,7 @@ from twin.material import MaterialTable
 from twin.passage import Passage
 from twin.ports import Surrogate, WriteOutcome
 from twin.prediction import BatchPrediction, Prediction, Predictor, input_columns
+from twin.promise import Judgement, Promises
 from twin.recommendation import Recommendation, State
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
 from twin.snapshot import Renumbering, Snapshot, SnapshotError
@@ -38,6 +39,7 @@ CoreEvent = (
     | BatchPrediction
     | Comparison
     | Recommendation
+    | Judgement
     | ModeChange
     | Alarm
     | Milestone
@@ -98,6 +100,7 @@ class Core:
         )
         self._guard = Guard(line, self.tags, self.trust)
         self.alarms = AlarmBook()
+        self._promises = Promises(self.table)
         self._waiting: list[tuple[int, int, OfflineMeasurement]] = []
         self._numbers = 0
         self._rows: dict[tuple[str, str], tuple[int, int]] = {}
@@ -263,6 +266,7 @@ class Core:
                 self.table.put(passage.column.name, passage.segments, passage.value, passage.time)
         predictions: list[Prediction] = []
         comparisons: list[Comparison] = []
+        judgements: list[Judgement] = []
         doubts: list[tuple[int, str, str, str]] = []
         decisions: list[tuple[int, str]] = []
         for name, step in self.line.steps.items():
@@ -290,12 +294,12 @@ class Core:
             if said is not None:
                 predictions.append(self.predictor.correct(said))
                 doubts += self._judge_domain(predictions[-1])
-            comparisons += [
-                self._comparator.compare(of, output, learned)
-                for of, output, learned in found
-                if learned is not None
-            ]
+            for of, output, learned in found:
+                if learned is not None:
+                    comparisons.append(self._comparator.compare(of, output, learned))
+                    judgements += self._promises.read(of, output, learned)
         events: list[CoreEvent] = [*map(self.predictor.honest, predictions), *comparisons]
+        events += judgements
         doubts.sort()
         for time, web in sorted(decisions):
             while doubts and doubts[0][0] <= time:
@@ -405,7 +409,7 @@ class Core:
         wrong = [outcome for outcome in outcomes if outcome.status != "applied"]
         if not wrong:
             written = standing.become("written")
-            return [written, written.become("verified")]
+            return [written, written.become("verified"), *self._promises.made(standing, now)]
         reason = "; ".join(
             f"{self.tags[outcome.write.tag].name} {outcome.status}: {outcome.reason}"
             for outcome in wrong
@@ -520,6 +524,7 @@ class Core:
             "numbers": self._numbers,
             "rows": [[*of, *row] for of, row in self._rows.items()],
             "open": [recommendation.snapshot() for recommendation in self.open.values()],
+            "promises": self._promises.snapshot(),
             "last_decision": dict(self._last_decision),
             "latest": self.latest.copy(),
             "latest_time": self.latest_time.copy(),
@@ -566,6 +571,7 @@ class Core:
             standing = Recommendation.restored(values)
             changes = tuple(replace(c, tag=renumber(c.tag)) for c in standing.changes)
             self.open[standing.web] = replace(standing, changes=changes)
+        self._promises.restore(state["promises"])
         self._last_decision |= state["last_decision"]
         renumber.move(state["latest"], self.latest)
         renumber.move(state["latest_time"], self.latest_time)

@@ -18,6 +18,8 @@ SLACK: Final = 0.5
 """Sigma that the cumulative sums forgive per residual: half of the shift they look for."""
 ALARM: Final = 8.0
 """Cumulative sum, in sigma, that says that the process has shifted: by chance once in 10^6."""
+MISMATCH: Final = 0.1
+"""Share of a change of the model's output by which the change may be another."""
 HISTORY: Final = 50_000
 
 
@@ -47,6 +49,7 @@ class BiasEstimator:
         self._bias = 0.0
         self._variance = math.inf
         self._alone = 0.0
+        self._level = math.nan
         self._suspect = 0.0
         self._sums = [0.0, 0.0]
         self._lengths = [0, 0]
@@ -62,20 +65,42 @@ class BiasEstimator:
         return self._updates
 
     def update(
-        self, time: Ints, measured: Floats, mean: Floats, slope: Floats | None = None
+        self,
+        time: Ints,
+        measured: Floats,
+        mean: Floats,
+        slope: Floats | None = None,
+        level: Floats | None = None,
+        fresh: Bools | None = None,
     ) -> None:
-        """Take measurements in order of time with what the model alone says of them, SI.
+        """Take n measurements in order of time with what the model says of them.
 
-        With a slope the state is what the measured less the said is divided by: the offset of an
-        input of the model, whose output rises by `slope` per unit of it.
+        Args:
+            time: when each was known, ns.
+            measured: SI.
+            mean: what is said without this correction, SI.
+            slope: where given the state is what the measured less the said is divided by: the
+                offset of an input of the model, whose output rises by `slope` per unit of it.
+            level: what the model alone says, SI; `mean` where it is not given. Where it changes,
+                as after a move, the bias may change by a share of that: slopes are wrong, too.
+            fresh: material of another batch or roll, for which the prior holds anew.
         """
         slopes = mean if self._relative else np.ones_like(mean) if slope is None else slope
-        for now, value, said, scale in zip(
-            time.tolist(), measured.tolist(), mean.tolist(), slopes.tolist(), strict=True
-        ):
+        levels = mean if level is None else level
+        news = np.zeros(len(time), np.bool_) if fresh is None else fresh
+        for now, value, said, scale, there, new in zip(
+            time.tolist(), measured.tolist(), mean.tolist(), slopes.tolist(), levels.tolist(),
+            news.tolist(), strict=True,
+        ):  # fmt: skip
             if not abs(scale) > 0.0:
                 continue
             self._scale = scale
+            open_ = MISMATCH * (there - self._level)
+            if new and math.isfinite(self._prior):
+                open_ = math.hypot(open_, self._prior)
+            if math.isfinite(open_):
+                self._variance += (open_ / scale) ** 2
+            self._level = there
             self._take(value - said)
             self._updates += 1
             self._remember(now)
@@ -189,7 +214,15 @@ class BiasEstimator:
     def snapshot(self) -> Snapshot:
         """What it has learned; rows once remembered stay, so that a view of them will do."""
         return {
-            "numbers": [self._noise, self._bias, self._variance, self._suspect, self._scale],
+            "numbers": [
+                self._noise,
+                self._bias,
+                self._variance,
+                self._alone,
+                self._suspect,
+                self._scale,
+                self._level,
+            ],
             "sums": list(self._sums),
             "lengths": list(self._lengths),
             "updates": self._updates,
@@ -199,12 +232,13 @@ class BiasEstimator:
 
     def restore(self, state: Snapshot) -> None:
         """Take what another gave, which may have been told another uncertainty."""
-        noise, self._bias, self._variance, self._suspect, self._scale = state["numbers"]
+        noise, self._bias, self._variance, self._alone, *others = state["numbers"]
+        self._suspect, self._scale, self._level = others
         self._noise = max(self._floor, noise)
         self._sums, self._lengths = list(state["sums"]), list(state["lengths"])
         self._updates, self._count = state["updates"], len(state["times"])
         self._times = np.append(state["times"], np.empty(1024, np.int64))
-        self._states = np.append(state["states"], np.zeros((4, 1024)), axis=1)
+        self._states = np.append(state["states"], np.zeros((5, 1024)), axis=1)
 
     def _known(self, time: Ints) -> tuple[Bools, Floats]:
         index = np.searchsorted(self._times[: self._count], time, "right") - 1

@@ -37,6 +37,7 @@ from twin.intervention import (
 from twin.ledger import Ledger
 from twin.metrics import Metrics
 from twin.ports import Sink, Source, Surrogate, Write, WriteOutcome
+from twin.promise import Judgement
 from twin.recommendation import Change, Recommendation
 from twin.registry import Registry
 from twin.samples import SampleBatch
@@ -488,6 +489,8 @@ class Service:
                     self._announce(event)
                     self._note(self._ledger.recommend, self.document(event), self.clock.now())
                     self._act(event)
+                case Judgement():
+                    self._note(self._ledger.judge, event)
                 case ModeChange():
                     self._note(
                         self._ledger.change_mode, event.time, event.step, event.mode, event.reason

@@ -243,13 +243,12 @@ class Store:
         while self._waiting and count < AT_ONCE:
             parts.append(self._waiting.popleft())
             count += len(parts[-1].batch)
-        self._samples -= count
         batch = SampleBatch.concatenate([part.batch for part in parts])
         events = tuple(event for part in parts for event in part.events)
         if not await self._secure(batch, events):
             self._waiting.extendleft(reversed(parts))
-            self._samples += count
             return False
+        self._samples -= count
         for part in parts:
             if part.safe is not None:
                 part.safe()

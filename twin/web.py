@@ -130,7 +130,7 @@ class Web:
     def snapshot(self, since: int) -> Snapshot:
         """What questions about a time >= `since` need."""
         return {
-            "threads": [[t.start, t.origin, t.slope, t.low] for t in self.threads],
+            "threads": [[t.start, t.origin, t.slope, t.low, t.known] for t in self.threads],
             "position": self.position.snapshot(since),
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from asyncua import ua
 from asyncua.client.client import Client
@@ -24,6 +24,7 @@ from connectors.certificates import (
     read_identity,
     read_trusted,
 )
+from connectors.refusal import RefusedError
 from twin.configuration.models import OpcUaConnector
 from twin.configuration.security import OpcUaSecurity, OpcUaUser
 
@@ -56,14 +57,6 @@ _CERTIFICATE_REFUSED: Final = frozenset(
 Policy = type[SecurityPolicyAes256Sha256RsaPss | SecurityPolicyBasic256Sha256]
 
 
-class RefusedError(ConnectionError):
-    """Somebody was not who they had to be: no fault of the network."""
-
-    def __init__(self, what: Literal["peer refused", "refused by peer"], said: str) -> None:
-        super().__init__(said)
-        self.what = what
-
-
 @dataclass(frozen=True, slots=True)
 class _Choice:
     policy: Policy
@@ -91,8 +84,6 @@ async def connect(client: Client, connector: OpcUaConnector) -> None:
                 f"{_host(client)} offers another security inside the connection than outside: "
                 "somebody between changes what it says"
             )
-    except CertificateRefusedError as error:
-        raise RefusedError("peer refused", str(error)) from None
     except UaStatusCodeError as error:
         raise _translated(error, client, connector) from None
 

@@ -20,7 +20,7 @@ from connectors.intake import Counters, Intake, pauses
 from connectors.opcua.agreement import Agreement, compare
 from connectors.opcua.items import items_of
 from connectors.opcua.reading import attributes
-from connectors.opcua.securing import RefusedError, connect
+from connectors.opcua.securing import connect
 from connectors.opcua.subscription import (
     LIFETIME,
     LineSubscription,
@@ -29,6 +29,7 @@ from connectors.opcua.subscription import (
 )
 from connectors.opcua.values import nanoseconds, number
 from connectors.opcua.writing import write_and_read_back
+from connectors.refusal import RefusedError
 from twin.clock import Clock
 from twin.configuration.models import LineConfiguration, OpcUaConnector
 from twin.ports import ConfigurationMismatch, ConnectionState, Write, WriteOutcome

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from connectors.influxdb import InfluxAddress, InfluxHistorian
+from connectors.influxdb import InfluxHistorian
 from tests.stores import InfluxDB1
 from tests.twin.historian_contract import SECOND, START, TAGS, HistorianContract, Open, batch, rows
+from twin.configuration.historians import InfluxHistorianConfiguration
 from twin.ports import Event, HistorianError, Refused
 from twin.samples import OfflineMeasurement, SampleBatch
 from twin.tags import Tag, TagTable
@@ -28,19 +29,33 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxDB1]:
         yield server
 
 
-@pytest.fixture
-def address(server: InfluxDB1) -> InfluxAddress:
-    return InfluxAddress(server.url, "plant", 1, token=server.token)
+def at(server: InfluxDB1, **other: object) -> InfluxHistorianConfiguration:
+    """The configuration of a server, in some things another."""
+    return InfluxHistorianConfiguration.model_validate(
+        {
+            "kind": "influxdb",
+            "url": server.url,
+            "database": "plant",
+            "version": 1,
+            "token": {"file": server.token_file},
+            **other,
+        }
+    )
 
 
 @pytest.fixture
-def historian(address: InfluxAddress) -> Iterator[InfluxHistorian]:
+def address(server: InfluxDB1) -> InfluxHistorianConfiguration:
+    return at(server)
+
+
+@pytest.fixture
+def historian(address: InfluxHistorianConfiguration) -> Iterator[InfluxHistorian]:
     historian = InfluxHistorian(address, f"line {uuid.uuid4()}", TAGS)
     yield historian
     historian.close()
 
 
-def reopened(address: InfluxAddress) -> Iterator[Open]:
+def reopened(address: InfluxHistorianConfiguration) -> Iterator[Open]:
     """Opens a historian of the same line, again and again."""
     current: list[InfluxHistorian] = []
     line = f"a 'line', \"it\"=1 {uuid.uuid4()}"
@@ -58,18 +73,22 @@ def reopened(address: InfluxAddress) -> Iterator[Open]:
 
 class TestInfluxDB1(HistorianContract):
     @pytest.fixture
-    def opened(self, address: InfluxAddress) -> Iterator[Open]:
+    def opened(self, address: InfluxHistorianConfiguration) -> Iterator[Open]:
         yield from reopened(address)
 
 
-def named() -> InfluxAddress:
+def named() -> InfluxHistorianConfiguration:
     """INFLUXDB_URL, with _DATABASE (the bucket), _ORG, _TOKEN and _VERSION, which is 2 or 3."""
-    return InfluxAddress(
-        os.environ["INFLUXDB_URL"],
-        os.environ.get("INFLUXDB_DATABASE", "linetwin"),
-        3 if os.environ.get("INFLUXDB_VERSION") == "3" else 2,
-        os.environ.get("INFLUXDB_ORG", "linetwin"),
-        os.environ.get("INFLUXDB_TOKEN", ""),
+    version = int(os.environ.get("INFLUXDB_VERSION", "2"))
+    return InfluxHistorianConfiguration.model_validate(
+        {
+            "kind": "influxdb",
+            "url": os.environ["INFLUXDB_URL"],
+            "database": os.environ.get("INFLUXDB_DATABASE", "linetwin"),
+            "version": version,
+            "organisation": os.environ.get("INFLUXDB_ORG", "linetwin") if version == 2 else None,
+            "token": {"env": "INFLUXDB_TOKEN"} if "INFLUXDB_TOKEN" in os.environ else None,
+        }
     )
 
 
@@ -130,9 +149,10 @@ def test_a_batch_that_is_refused_as_a_whole_takes_few_requests(
     assert len(sent) <= 2 * 200 + 1
 
 
-def test_a_wrong_password_blames_no_sample(server: InfluxDB1) -> None:
-    address = InfluxAddress(server.url, "plant", 1, token="admin:wrong")
-    historian = InfluxHistorian(address, "line", TAGS)
+def test_a_wrong_password_blames_no_sample(server: InfluxDB1, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("admin:wrong")
+    historian = InfluxHistorian(at(server, token={"file": password}), "line", TAGS)
     for work in (
         lambda: historian.append(batch((0, 1, 1.0))),
         lambda: historian.read([0], *ALL),
@@ -145,9 +165,7 @@ def test_a_wrong_password_blames_no_sample(server: InfluxDB1) -> None:
 
 
 def test_a_database_that_is_not_there_blames_no_sample(server: InfluxDB1) -> None:
-    historian = InfluxHistorian(
-        InfluxAddress(server.url, "nowhere", 1, token=server.token), "line", TAGS
-    )
+    historian = InfluxHistorian(at(server, database="nowhere"), "line", TAGS)
     with pytest.raises(HistorianError, match="database not found"):
         historian.append(batch((0, 1, 1.0)))
     with pytest.raises(HistorianError, match="database not found"):
@@ -155,7 +173,7 @@ def test_a_database_that_is_not_there_blames_no_sample(server: InfluxDB1) -> Non
     historian.close()
 
 
-def test_many_lines_share_a_database(address: InfluxAddress) -> None:
+def test_many_lines_share_a_database(address: InfluxHistorianConfiguration) -> None:
     names = [str(uuid.uuid4()) for _ in range(2)]
     first, second = (InfluxHistorian(address, name, TAGS) for name in names)
     first.append(batch((0, 1, 1.0)), [Event(START, "gap", "x", "first")])
@@ -168,7 +186,9 @@ def test_many_lines_share_a_database(address: InfluxAddress) -> None:
     second.close()
 
 
-def test_a_name_that_line_protocol_mangles_is_refused_at_once(address: InfluxAddress) -> None:
+def test_a_name_that_line_protocol_mangles_is_refused_at_once(
+    address: InfluxHistorianConfiguration,
+) -> None:
     tags = TagTable([Tag("a\\", "m", "MP", "actual")])
     with pytest.raises(ValueError, match="backslash"):
         InfluxHistorian(address, "line", tags)
@@ -176,8 +196,7 @@ def test_a_name_that_line_protocol_mangles_is_refused_at_once(address: InfluxAdd
 
 def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     with InfluxDB1(tmp_path / "influxdb") as server:
-        address = InfluxAddress(server.url, "plant", 1, token=server.token)
-        historian = InfluxHistorian(address, "line", TAGS)
+        historian = InfluxHistorian(at(server), "line", TAGS)
         for second in range(20):
             historian.append(batch((0, second, float(second))))
         server.kill()

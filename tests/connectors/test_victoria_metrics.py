@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from connectors.victoria_metrics import VictoriaMetricsHistorian
-from connectors.victoria_server import VictoriaMetricsAddress
 from tests.servers import free_port
 from tests.stores import VictoriaMetrics
 from tests.twin.historian_contract import SECOND, START, TAGS, HistorianContract, Open, batch, rows
+from twin.configuration.historians import VictoriaHistorianConfiguration
 from twin.ports import Event, HistorianError, Refused
 from twin.samples import OfflineMeasurement, SampleBatch
 from twin.tags import Tag, TagTable
@@ -32,13 +32,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VictoriaMetrics
         yield server
 
 
-@pytest.fixture
-def address(server: VictoriaMetrics) -> VictoriaMetricsAddress:
-    return VictoriaMetricsAddress(server.url)
+def at(url: str) -> VictoriaHistorianConfiguration:
+    return VictoriaHistorianConfiguration(kind="victoria_metrics", url=url)
 
 
 @pytest.fixture
-def historian(address: VictoriaMetricsAddress) -> Iterator[VictoriaMetricsHistorian]:
+def address(server: VictoriaMetrics) -> VictoriaHistorianConfiguration:
+    return at(server.url)
+
+
+@pytest.fixture
+def historian(address: VictoriaHistorianConfiguration) -> Iterator[VictoriaMetricsHistorian]:
     historian = VictoriaMetricsHistorian(address, f"line {uuid.uuid4()}", TAGS)
     yield historian
     historian.close()
@@ -50,7 +54,7 @@ class TestVictoriaMetrics(HistorianContract):
     deletes = False
 
     @pytest.fixture
-    def opened(self, address: VictoriaMetricsAddress) -> Iterator[Open]:
+    def opened(self, address: VictoriaHistorianConfiguration) -> Iterator[Open]:
         current: list[VictoriaMetricsHistorian] = []
         line = f"a 'line', \"it\"=1 {uuid.uuid4()}"
 
@@ -77,7 +81,7 @@ def stored(server: VictoriaMetrics, line: str) -> list[tuple[str, str, list[floa
 
 
 def test_what_comes_again_is_not_there_twice(server: VictoriaMetrics) -> None:
-    address, line = VictoriaMetricsAddress(server.url), str(uuid.uuid4())
+    address, line = at(server.url), str(uuid.uuid4())
     samples = batch((0, 1, 1.0), (0, 2, 1 / 3), (1, 1, 1e3 / 7), (1, 2, 1e-3 / 7))
     for more in (0, 0, 1):
         historian = VictoriaMetricsHistorian(address, line, TAGS)
@@ -96,7 +100,7 @@ def test_a_failure_that_hides_a_success_does_not_double_anything(
     server: VictoriaMetrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = str(uuid.uuid4())
-    historian = VictoriaMetricsHistorian(VictoriaMetricsAddress(server.url), line, TAGS)
+    historian = VictoriaMetricsHistorian(at(server.url), line, TAGS)
     write = historian._server.write
 
     def write_and_lose_the_answer(lines: bytes) -> None:
@@ -155,7 +159,7 @@ def test_buckets_reach_up_to_now(historian: VictoriaMetricsHistorian) -> None:
 
 def test_a_restart_makes_one_append_fail_also_where_reads_noticed_it_first(tmp_path: Path) -> None:
     with VictoriaMetrics(tmp_path / "victoria") as server:
-        historian = VictoriaMetricsHistorian(VictoriaMetricsAddress(server.url), "line", TAGS)
+        historian = VictoriaMetricsHistorian(at(server.url), "line", TAGS)
         historian.append(batch((0, 1, 1.0)))
         first = int(server.get("/metrics").split(b"vm_app_start_timestamp ")[1].split()[0])
         server.kill()
@@ -175,7 +179,7 @@ def test_a_restart_makes_one_append_fail_also_where_reads_noticed_it_first(tmp_p
 
 def test_a_connection_that_the_server_closed_is_no_restart(tmp_path: Path) -> None:
     with VictoriaMetrics(tmp_path / "victoria", options=["-http.idleConnTimeout=200ms"]) as server:
-        historian = VictoriaMetricsHistorian(VictoriaMetricsAddress(server.url), "line", TAGS)
+        historian = VictoriaMetricsHistorian(at(server.url), "line", TAGS)
         historian.append(batch((0, 1, 1.0)))
         waiting = historian._server._http.sock
         assert waiting is not None
@@ -187,25 +191,25 @@ def test_a_connection_that_the_server_closed_is_no_restart(tmp_path: Path) -> No
 
 def test_a_server_that_keeps_less_than_the_line_wants_is_told_of(tmp_path: Path) -> None:
     with VictoriaMetrics(tmp_path / "victoria", retention="1") as server:
-        historian = VictoriaMetricsHistorian(VictoriaMetricsAddress(server.url), "line", TAGS)
-        assert historian.reach(31 * 86_400) == "VictoriaMetrics keeps samples for 31 days"
+        historian = VictoriaMetricsHistorian(at(server.url), "line", TAGS, 31 * 86_400)
+        assert historian.reach() == "VictoriaMetrics keeps samples for 31 days"
+        longer = VictoriaMetricsHistorian(at(server.url), "line", TAGS, 90 * 86_400)
         with pytest.raises(HistorianError, match=r"31 days.*-retentionPeriod=90d"):
-            historian.reach(90 * 86_400)
+            longer.reach()
+        longer.close()
         with pytest.raises(Refused, match="of the last 31 days"):
             historian.append(batch((0, 1, 1.0)))
         historian.close()
 
 
 def test_a_server_that_is_something_else_is_told_of() -> None:
-    historian = VictoriaMetricsHistorian(
-        VictoriaMetricsAddress(f"http://127.0.0.1:{free_port()}"), "line", TAGS
-    )
+    historian = VictoriaMetricsHistorian(at(f"http://127.0.0.1:{free_port()}"), "line", TAGS)
     with pytest.raises(HistorianError, match="refused"):
-        historian.reach(1)
+        historian.reach()
     historian.close()
 
 
 def test_a_name_that_line_protocol_mangles_is_refused_at_once() -> None:
     tags = TagTable([Tag("a\nb", "m", "MP", "actual")])
     with pytest.raises(ValueError, match="line break"):
-        VictoriaMetricsHistorian(VictoriaMetricsAddress("http://127.0.0.1"), "line", tags)
+        VictoriaMetricsHistorian(at("http://127.0.0.1"), "line", tags)

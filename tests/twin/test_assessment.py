@@ -17,7 +17,7 @@ from twin.cli.assessment.command import check_line, controllers, document, read_
 from twin.cli.assessment.loops import Gain, Loop, find_loops
 from twin.cli.assessment.metrics import metrics, violations
 from twin.cli.assessment.page import page
-from twin.cli.assessment.runs import EPOCH, NAMES, Name, Run, Task, run_one, summarise
+from twin.cli.assessment.runs import EPOCH, NAMES, Name, Run, Task, run_task, summarise
 from twin.cli.assessment.wire import Move
 from twin.cli.commands import app
 
@@ -34,13 +34,15 @@ OUT = "metres_out_of_specification"
 
 
 def assessed(name: Name, scenario: Scenario | None = None) -> Run:
-    task = Task(scenario or parse_scenario(STEP), 1, name)
-    return run_one(task, line_configuration(), CONFIG, None)
+    task = Task(scenario or parse_scenario(STEP), 1, (name,))
+    return run_task(task, line_configuration(), CONFIG, None)[0]
 
 
 @pytest.fixture(scope="module")
 def runs() -> dict[Name, Run]:
-    return {name: assessed(name) for name in NAMES}
+    task = Task(parse_scenario(STEP), 1, NAMES)
+    made = run_task(task, line_configuration(), CONFIG, None)
+    return {run.controller: run for run in made}
 
 
 def test_whoever_acts_makes_less_waste_and_the_oracle_least(runs: dict[Name, Run]) -> None:

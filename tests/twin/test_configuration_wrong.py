@@ -23,6 +23,28 @@ WRONG = [
     ("two documents", "segment: 0.5 m", "---§\nsegment: 0.5 m", "not YAML", "one document"),
     ("key twice", "segment: 0.5 m", "segment: 0.5 m\nsegment: 1 m§", "twice", "line 4"),
     ("key is a number", "  coater.run:\n", "  7:§\n", "no text", "quotes"),
+    # the historian
+    ("historian kind", "segment: 0.5 m", "segment: 0.5 m\nstore: {historian: {kind: influx}}§",
+     "'influx'", "'influxdb'"),
+    ("historian in the clear", "segment: 0.5 m",
+     "segment: 0.5 m\nstore:\n  historian:§ {kind: victoria_metrics, url: 'http://far:8428'}",
+     "everybody on the way to far", "security: none"),
+    ("clear https", "segment: 0.5 m", "segment: 0.5 m\nstore:\n  historian:\n"
+     "    kind: victoria_metrics\n    url: https://far\n    security: none§",
+     "https is not in the clear", "leave security out"),
+    ("certificates for http", "segment: 0.5 m", "segment: 0.5 m\nstore:\n  historian:\n"
+     "    kind: victoria_metrics\n    url: http://far§\n    security: {trusts: [a.pem]}",
+     "http knows no certificates", "https:"),
+    ("token", "segment: 0.5 m", "segment: 0.5 m\nstore:\n  historian:\n    kind: influxdb\n"
+     "    url: http://localhost\n    database: x\n    version: 3\n    token: hush§",
+     "a secret is not written", "{env: NAME}"),
+    ("login in the url", "segment: 0.5 m", "segment: 0.5 m\nstore:\n  historian:\n"
+     "    kind: influxdb\n    url: http://me:hush@localhost§\n    database: x\n    version: 1",
+     "a login is not written", "token: {env: ...}"),
+    ("bucket of nobody", "segment: 0.5 m", "segment: 0.5 m\nstore:\n  historian: "
+     "{kind: influxdb, url: 'http://localhost', database: x}§", "organisation", "accordingly"),
+    ("name that a server cannot keep", "name: virtual pilot line", "name: 'a\\b'§\nstore: "
+     "{historian: {kind: victoria_metrics, url: 'http://localhost'}}", "backslash", "otherwise"),
     # keys and types
     ("unknown key", "lateness: 2 s", "latenes: 2 s§", "'latenes' is not known", "'lateness'"),
     ("unknown tag key", "limits: [40, 80]", "limit: [40, 80]§", "'limit'", "'limits'"),
@@ -72,6 +94,11 @@ WRONG = [
     ("mode", "mode: shadow", "mode: shadwo§", "'shadwo'", "'shadow'"),
     ("class", "class: PP", "class: XX§", "'XX'", "MP"),
     ("role", "role: setpoint", "role: set§", "'set'", "setpoint"),
+    ("resets without a size", "uncertainty: 0.5, correction: relative}",
+     "uncertainty: 0.5, resets_at: batch}§", "unknown anew at a batch", "'model_uncertainty'"),
+    ("resets at a roll", "builds_on: wet_thickness",
+     "resets_at: roll§\n        builds_on: wet_thickness",
+     "unwinds no rolls", "batch"),
     ("builds on a later output", "builds_on: wet_thickness", "builds_on: coating_window_margin§",
      "'coating_window_margin' is not declared", "wet_thickness"),
     ("builds on another correction",

@@ -86,3 +86,24 @@ def test_others_build_on_what_drifts_but_not_on_a_jump_that_one_gauge_saw() -> N
     assert known[0]
     assert bias(jumped) == pytest.approx(-16.0, abs=0.5)
     assert shared[0] == pytest.approx(0.0, abs=0.5)
+
+
+def test_other_material_opens_the_bias_by_the_prior() -> None:
+    settled, opened = (BiasEstimator(NOISE, prior=5.0) for _ in range(2))
+    values = np.append(noise(80), [3.0])
+    time, mean = np.arange(81), np.zeros(81)
+    settled.update(time, values, mean)
+    opened.update(time, values, mean, fresh=time == 80)
+    assert bias(settled) == pytest.approx(0.0, abs=0.3)
+    assert bias(opened) == pytest.approx(3.0, abs=0.1)
+
+
+def test_after_a_move_the_bias_may_change_by_a_share_of_it() -> None:
+    still, moved = (BiasEstimator(NOISE) for _ in range(2))
+    time, mean = np.arange(81), np.zeros(81)
+    level = np.where(time < 80, 0.0, 20.0)
+    values = np.append(noise(80), [0.9])
+    still.update(time, values, mean, level=mean)
+    moved.update(time, values, mean, level=level)
+    assert abs(bias(still)) < 0.2
+    assert bias(moved) == pytest.approx(0.9, abs=0.15)

@@ -15,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 
 from twin import ledger as module
 from twin import migrating
+from twin.audit import verify
 from twin.ledger import Ledger
 from twin.migrating import LedgerError
 
@@ -36,6 +37,11 @@ def old_ledger(file: Path, stamped: bool = False) -> None:
         connection.execute(
             sa.text("INSERT INTO mode_changes VALUES (1, 5, 'coating', 'twin', 'trusted', 'me')")
         )
+        for row in (1, 2):
+            details = '{"b": "\u00fc", "a": 1.5}'
+            values = {"row": row, "details": details}
+            entry = "INSERT INTO audit VALUES (:row, 5, 'me', 'accept', :details)"
+            connection.execute(sa.text(entry), values)
         if not stamped:
             connection.execute(sa.text("DROP TABLE alembic_version"))
     engine.dispose()
@@ -59,6 +65,20 @@ def test_an_old_ledger_is_brought_up_to_date_and_kept_as_it_was(
     before = kept.stat().st_mtime_ns
     Ledger(url(file)).close()
     assert kept.stat().st_mtime_ns == before
+
+
+def test_what_was_audited_before_is_chained(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.sqlite"
+    old_ledger(file)
+    with Ledger(url(file)) as ledger:
+        ledger.audit(6, "me", "reject", {})
+        verdict = verify(ledger.audit_rows(), ledger.audit_head())
+        assert (verdict.rows, verdict.problems) == (3, ())
+        assert ledger.audited()[-1]["details"] == {"a": 1.5, "b": "ü"}
+    with closing(sqlite3.connect(file)) as connection:
+        for change in ("DELETE FROM audit", "UPDATE audit SET who = 'eve'"):
+            with pytest.raises(sqlite3.IntegrityError, match="only ever added to"):
+                connection.execute(change)
 
 
 def test_migrations_come_to_what_is_declared(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
 async def stream(request: Request, desk: TheDesk) -> Response:
     """What happens: with `Accept: text/event-stream` as events without end, else one snapshot.
 
-    Events are `snapshot`, and at once `recommendation`, `mode`, `alarm`, `material`, `laboratory`
-    and `model`. Who reads too slowly loses the oldest and is told with `missed` how many.
+    Events are `snapshot`, and at once `recommendation`, `judgement`, `mode`, `alarm`, `material`
+    and `laboratory`. Who reads too slowly loses the oldest and is told with `missed` how many.
     """
     return await stream_of(request, desk)
 

@@ -41,6 +41,7 @@ from twin.app import (
     serve_api,
 )
 from twin.cli.assessment.command import assess, scenario_file
+from twin.cli.auditing import audit
 from twin.cli.backtesting import backtest
 from twin.cli.calibrating import calibrate_command
 from twin.cli.certs import certs
@@ -75,6 +76,7 @@ for command in (record, replay, backtest, assess):
     app.command()(command)
 app.command("import")(import_)
 app.command()(certs)
+app.add_typer(audit, name="audit")
 app.command("calibrate")(calibrate_command)
 app.command()(design)
 app.command()(sensitivity)
@@ -140,6 +142,9 @@ def demo(
     port: Annotated[
         int, typer.Option(help="TCP port of dashboard and API; 0 is a free one.", min=0, max=65535)
     ] = 0,
+    config: Annotated[
+        Path | None, typer.Option(help="Another configuration of the bundled line.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the virtual line and the twin that follows it, and say what the advice was worth."""
@@ -153,6 +158,7 @@ def demo(
         picture,
         record,
         port,
+        config,
     )
     file = (data / "twin.log") if data else Path(os.devnull)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -392,7 +398,7 @@ def export(
     """Export stored samples in their own units."""
     line = read_line(config or bundled("line.yaml"))
     began = time.monotonic()
-    rows = export_samples(line, data / "historian.duckdb", output, tag, start, end)
+    rows = export_samples(line, data, output, tag, start, end)
     if as_json:
         typer.echo(json.dumps({"file": str(output), "rows": rows}))
     else:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from urllib.parse import urlsplit
 
 from twin.configuration.findings import Finding, Findings
+from twin.configuration.historians import EmbeddedHistorianConfiguration
 from twin.configuration.models import (
     LineConfiguration,
     MqttAddress,
@@ -39,6 +41,7 @@ def check(
             _check_publish(found, ("connectors", name, "publish"), connector.publish)
         if isinstance(connector, MqttConnector):
             _check_security(found, ("connectors", name), connector)
+    _check_historian(found)
     for name, tag in configuration.tags.items():
         _check_tag(found, name, tag)
     _check_tag_names(found)
@@ -77,6 +80,37 @@ def _check_security(found: Findings, path: tuple[str, ...], broker: MqttConnecto
             f"everybody on the way to {broker.host} could read and change the messages",
             "write security: {trusts: [FILE]} for TLS, or in so many words security: none",
         )
+
+
+def _check_historian(found: Findings) -> None:
+    at = found.configuration.store.historian
+    if isinstance(at, EmbeddedHistorianConfiguration):
+        return
+    path = ("store", "historian")
+    host = urlsplit(at.url).hostname or ""
+    if at.url.startswith("https:"):
+        if at.security == "none":
+            found.add(
+                (*path, "security"),
+                "https is not in the clear",
+                "leave security out, or name whom the twin trusts: {trusts: [FILE]}",
+            )
+    elif at.security is None and not _is_this_machine(host):
+        found.add(
+            path,
+            f"everybody on the way to {host} could read the token and change the samples",
+            "write https: in the url, or in so many words security: none",
+        )
+    elif at.security not in (None, "none"):
+        found.add((*path, "url"), "http knows no certificates", "write https: in the url")
+    line = found.configuration
+    for where, name in ((("name",), line.name), *((("tags", tag), tag) for tag in line.tags)):
+        if any(each in name for each in "\\\n\r"):
+            found.add(
+                where,
+                f"{at.kind} cannot keep a name with a backslash or a line break",
+                "name it otherwise",
+            )
 
 
 def _is_this_machine(host: str) -> bool:

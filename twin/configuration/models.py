@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic import Tag as Choice
 
+from twin.configuration.historians import EmbeddedHistorianConfiguration, HistorianConfiguration
 from twin.configuration.section import Section
 from twin.configuration.security import MqttChannel, MqttUser, OpcUaChannel, OpcUaUser
 from twin.tags import ParameterClass, Role, Tag, TagTable
@@ -262,6 +263,11 @@ class OutputConfiguration(Section):
         description="how measurements correct the model: `offset` by a difference, `relative` by a "
         "factor (flows, concentrations), or the name of an input of the step whose zero is unknown",
     )
+    resets_at: Literal["batch", "roll"] | None = Field(
+        None,
+        description="where the model is unknown anew, by its `model_uncertainty`: another slurry "
+        "batch, or another roll on a web that unwinds",
+    )
     builds_on: str | None = Field(
         None,
         description="an output before it, with the same correction and a gauge that reads earlier: "
@@ -309,6 +315,10 @@ class StoreConfiguration(Section):
     """Where samples, material and decisions are kept."""
 
     folder: Path = Field(Path("var"), description="created where missing")
+    historian: HistorianConfiguration = Field(
+        default_factory=lambda: EmbeddedHistorianConfiguration(kind="duckdb"),
+        description="what keeps the samples; DuckDB where nothing is said",
+    )
     retention: Duration = Field(90 * 86400.0, gt=0, description="older samples are deleted")
     spool: int = Field(
         2_000_000_000,

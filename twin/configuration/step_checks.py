@@ -236,6 +236,24 @@ def _check_output(
         _check_laboratory(found, step, (*path, "laboratory"), output, laboratory, runs=runs)
     corrections = ("offset", "relative", *step.inputs)
     found.known((*path, "correction"), "correction", output.correction, corrections)
+    if output.resets_at is not None and output.model_uncertainty is None:
+        found.add(
+            (*path, "resets_at"),
+            f"{key!r} is unknown anew at a {output.resets_at}, but not by how much",
+            "add 'model_uncertainty', in the unit of the output",
+        )
+    if output.resets_at == "batch" and not found.configuration.batches:
+        found.add(
+            (*path, "resets_at"), "there are no batches", "declare 'batches', or leave it out"
+        )
+    if output.resets_at == "roll":
+        web = found.configuration.webs.get(step.runs_on)
+        if web is not None and web.unwinds is None:
+            found.add(
+                (*path, "resets_at"),
+                f"{step.runs_on!r} unwinds no rolls",
+                "leave it out, or name a batch",
+            )
     if output.builds_on is not None:
         _check_foundation(found, step, key, (*path, "builds_on"), output)
     ascending = found.ascending((*path, "limits"), "limits", output.limits)

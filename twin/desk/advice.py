@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from twin.configuration.models import LineConfiguration, SetpointConfiguration
@@ -11,6 +12,7 @@ from twin.conformal import GAUSSIAN
 from twin.desk.views import (
     Advice,
     ExpectedEffect,
+    JudgementView,
     SetpointChange,
     StateChange,
     WriteView,
@@ -20,6 +22,7 @@ from twin.desk.views import (
 from twin.ingest import NANOSECONDS
 from twin.intervention import Wrote
 from twin.ledger import Row
+from twin.promise import Judgement
 from twin.recommendation import Recommendation
 from twin.tags import TagTable
 from twin.units import to_si
@@ -49,6 +52,7 @@ class AdviceBook:
             for output, made in config.outputs.items()
         }
         self._writes: dict[str, tuple[WriteView, ...]] = {}
+        self._judged: dict[str, tuple[JudgementView, ...]] = {}
         self._states: dict[str, list[StateChange]] = {}
 
     def document(self, recommendation: Recommendation) -> dict[str, Any]:
@@ -72,6 +76,29 @@ class AdviceBook:
             )
         self._remember(self._writes, wrote.identity, tuple(writes))
 
+    def judged(self, judgement: Judgement) -> None:
+        """Remember what the material did after a recommendation."""
+        view = self._judgement(asdict(judgement), judgement.kept)
+        before = self._judged.get(judgement.recommendation, ())
+        others = (each for each in before if each.parameter != view.parameter)
+        self._remember(self._judged, judgement.recommendation, (*others, view))
+
+    def _judgement(self, said: Mapping[str, Any], kept: bool) -> JudgementView:
+        parameter = f"{said['step']}.{said['output']}"
+        scale, offset, unit = self._units[parameter]
+        promised, reach = (said["promised"] - offset) / scale, GAUSSIAN * said["sigma"] / scale
+        return JudgementView(
+            parameter=parameter,
+            unit=unit,
+            promised=promised,
+            low=promised - reach,
+            high=promised + reach,
+            before=(said["before"] - offset) / scale,
+            measured=(said["measured"] - offset) / scale,
+            segments=said["segments"],
+            kept=kept,
+        )
+
     def became(self, recommendation: Recommendation, time: int) -> None:
         """Remember a state that a recommendation took at `time`, ns."""
         change = StateChange(
@@ -93,8 +120,21 @@ class AdviceBook:
         found = [each for each in self._states.get(identity, ()) if each.state != "proposed"]
         return found[0] if found else None
 
-    def view(self, document: Mapping[str, Any], history: Sequence[Row] = ()) -> Advice:
-        """A document as it is published or as the ledger keeps it, with its history."""
+    def recorded(self, row: Row) -> Advice:
+        """A recommendation as the ledger keeps it."""
+        known = [
+            each for each in row["judged"] if f"{each['step']}.{each['output']}" in self._units
+        ]
+        judged = tuple(self._judgement(each, each["kept"]) for each in known)
+        return self.view(row, row["history"], judged)
+
+    def view(
+        self,
+        document: Mapping[str, Any],
+        history: Sequence[Row] = (),
+        judged: tuple[JudgementView, ...] = (),
+    ) -> Advice:
+        """A document as it is published, with its history as far as it is known."""
         identity, time = str(document["id"]), int(document["time_ns"])
         states = [
             StateChange(
@@ -118,6 +158,7 @@ class AdviceBook:
             expires=moment(time + int(self._line.stale_after * NANOSECONDS)) if waits else None,
             history=tuple(states or self._states.get(identity, ())),
             writes=self._writes.get(identity, ()),
+            judged=judged or self._judged.get(identity, ()),
         )
 
     def _change(self, change: Mapping[str, Any]) -> SetpointChange:

@@ -118,7 +118,7 @@ class Desk(Reader):
         if which == "open":
             return self._open()
         rows = await self._service.store.call(lambda: self._ledger.recommendations(limit))
-        return tuple(self.book.view(row, row["history"]) for row in rows)
+        return tuple(self.book.recorded(row) for row in rows)
 
     async def recommendation(self, identity: str) -> Advice:
         """One recommendation with its history.
@@ -132,7 +132,7 @@ class Desk(Reader):
         row = await self._service.store.call(lambda: self._ledger.recommendation(identity))
         if row is None:
             raise UnknownError(f"there is no recommendation {identity}")
-        return self.book.view(row, row["history"])
+        return self.book.recorded(row)
 
     async def rolls(self) -> tuple[RollView, ...]:
         rows = await self._service.store.call(self._ledger.rolls)
@@ -370,7 +370,7 @@ class Desk(Reader):
                 return
             if row is None:
                 raise UnknownError(f"there is no recommendation {identity}")
-            told = self.book.view(row, row["history"])
+            told = self.book.recorded(row)
             decided = [each for each in told.history if each.state != "proposed"]
             # the twin was stopped before anybody decided
             never = StateChange(time=None, state="expired", by="", note="nobody decided in time")

@@ -18,7 +18,7 @@ MOST_WAITING: Final = 16
 MOST_POINTS: Final = 2_000
 """New points of all series between two snapshots; what is more shows in the next look back."""
 
-Kind = Literal["snapshot", "recommendation", "mode", "alarm", "material", "laboratory", "model"]
+Kind = Literal["snapshot", "recommendation", "judgement", "mode", "alarm", "material", "laboratory"]
 
 
 class Points(View):

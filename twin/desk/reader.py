@@ -42,6 +42,7 @@ from twin.genealogy import BatchReleased, Milestone
 from twin.ingest import NANOSECONDS
 from twin.intervention import Intervention, Wrote
 from twin.ports import Historian, Surrogate
+from twin.promise import Judgement
 from twin.recommendation import Recommendation
 from twin.samples import SampleBatch
 from twin.tags import TagTable
@@ -105,6 +106,11 @@ class Reader:
                     text = f"{event.state}: {event.note or event.reason}"
                     happening = Happening(subject=event.id, text=text, by=event.by)
                     self.feed.tell("recommendation", happening)
+                case Judgement():
+                    self.book.judged(event)
+                    text = "kept" if event.kept else "missed"
+                    happening = Happening(subject=event.recommendation, text=text)
+                    self.feed.tell("judgement", happening)
                 case ModeChange():
                     text = f"{event.mode}: {event.reason}"
                     self.feed.tell("mode", Happening(subject=event.step, text=text))

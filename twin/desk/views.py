@@ -305,6 +305,24 @@ class WriteView(View):
     reason: str
 
 
+class JudgementView(View):
+    """What the material then did."""
+
+    parameter: str
+    unit: str
+    promised: float
+    low: float
+    """Of the 90 % interval that was promised."""
+    high: float
+    before: float
+    """What was expected without the change."""
+    measured: float
+    """Mean over the segments."""
+    segments: int
+    kept: bool
+    """Whether it lies in the interval."""
+
+
 class Advice(View):
     """A recommendation."""
 
@@ -321,6 +339,8 @@ class Advice(View):
     """When it ends if nobody decides; None once somebody has."""
     history: tuple[StateChange, ...] = ()
     writes: tuple[WriteView, ...] = ()
+    judged: tuple[JudgementView, ...] = ()
+    """What the material that met the change then did, once it was measured."""
 
 
 class LineView(View):

@@ -108,7 +108,7 @@ def check_line(line: LineConfiguration, scenarios: Sequence[Scenario]) -> None:
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Callable[[], None]]:
+def _bar(total: int) -> Iterator[Callable[[int], None]]:
     """Runs done and time left, on standard error."""
     with Progress(
         TextColumn("assessing"),
@@ -120,7 +120,7 @@ def _bar(total: int) -> Iterator[Callable[[], None]]:
         transient=True,
     ) as bar:
         task = bar.add_task("assess", total=total)
-        yield lambda: bar.advance(task)
+        yield lambda count: bar.advance(task, count)
 
 
 def assess(
@@ -148,14 +148,10 @@ def assess(
     read = read_scenarios(scenarios)
     check_line(configuration, read)
     names = controllers(against)
-    # the twin takes longest: it comes first, so that no process waits for it at the end
     tasks = [
-        Task(scenario, seed, name)
-        for name in names
-        for scenario in read
-        for seed in range(1, seeds + 1)
+        Task(scenario, seed, tuple(names)) for scenario in read for seed in range(1, seeds + 1)
     ]
-    with _bar(len(tasks)) as progress:
+    with _bar(len(tasks) * len(names)) as progress:
         runs = run_all(tasks, configuration, path.parent, metres, jobs or -1, progress)
     shown = metrics(configuration)
     found = summarise(runs, [metric.name for metric in shown])

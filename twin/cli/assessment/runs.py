@@ -12,7 +12,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 from joblib import Parallel, delayed
 
-from simulators.line import VirtualLine
+from simulators.line import Emission, VirtualLine, advance_together
 from simulators.scenario import Scenario
 from twin.app import load_surrogates
 from twin.cli.assessment.baselines import Ewma, GaugeControl, Pi
@@ -24,7 +24,9 @@ from twin.cli.assessment.wire import Wire
 from twin.comparison import Comparison
 from twin.configuration.models import LineConfiguration
 from twin.core import Core, CoreEvent
+from twin.ingest import NANOSECONDS
 from twin.intervention import Intervention
+from twin.ports import Surrogate
 from twin.prediction import Prediction
 from twin.samples import Floats
 
@@ -33,15 +35,17 @@ NAMES: Final[tuple[Name, ...]] = get_args(Name)
 EPOCH: Final = 1_767_225_600_000_000_000
 """Line time at which every run starts, ns: 2026-01-01 UTC."""
 RESAMPLES: Final = 5000
+LONGEST: Final = 5.0
+"""Line time after which a controller looks at the line at the latest, s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One run that is to be made."""
+    """Runs that are to be made together: a scenario from one seed under every controller."""
 
     scenario: Scenario
     seed: int
-    controller: Name
+    controllers: tuple[Name, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,67 +76,102 @@ Figures = dict[str, dict[str, dict[str, Figure]]]
 """By scenario, controller and metric."""
 
 
-def run_one(
-    task: Task, line: LineConfiguration, beside: Path, metres: float | None, seconds: float = 1.0
-) -> Run:
-    """Run a scenario under a controller that looks at what was sent every `seconds` of line time.
+def hand_over(line: LineConfiguration, scenario: Scenario) -> float:
+    """Line time between two looks at the line, s: what half a segment takes, at most `LONGEST`."""
+    speed = scenario.plant.recipe.coater_speed_m_min / 60.0
+    return min(0.5 * line.segment / speed, LONGEST)
+
+
+class _Course:
+    """One controller on its own virtual line."""
+
+    def __init__(
+        self,
+        task: Task,
+        name: Name,
+        line: LineConfiguration,
+        surrogates: Mapping[str, Surrogate],
+        metres: float | None,
+    ) -> None:
+        self.name: Name = name
+        self.task = task
+        self.line = line
+        # nobody looks at what the machines send where nobody acts
+        self.virtual = VirtualLine(task.scenario, task.seed, EPOCH, metres, name != "none")
+        self.wire = Wire(self.virtual, line)
+        self.coverage = Coverage({step: model.outputs for step, model in surrogates.items()}, line)
+        self.controller = self._controller(surrogates)
+        self.spent, self.decisions = 0.0, 0
+
+    def _controller(self, surrogates: Mapping[str, Surrogate]) -> Controller:
+        match self.name:
+            case "twin":
+                return Twin(Core(self.line, surrogates), told=self._told)
+            case "none":
+                return Nobody()
+            case "ewma":
+                return GaugeControl(self.line, surrogates, Ewma)
+            case "pi":
+                return GaugeControl(self.line, surrogates, Pi)
+            case "oracle":
+                return Oracle(self.virtual, self.wire, find_loops(self.line))
+
+    def _told(self, event: CoreEvent | Intervention) -> None:
+        if isinstance(event, Prediction | Comparison):
+            self.coverage.note(event)
+
+    def take(self, sent: Emission) -> None:
+        """Hand over what the line sent."""
+        batch = self.wire.batch(sent)
+        began = time.process_time()
+        self.controller.take(batch, self.virtual.now_ns, self.wire.write)
+        self.spent += time.process_time() - began
+        self.decisions += 1
+
+    def judged(self) -> Run:
+        """What came of it."""
+        segments = self.virtual.truth().segments
+        return Run(
+            self.task.scenario.name,
+            self.task.seed,
+            self.name,
+            {
+                **judge_truth(self.line, self.task.scenario, segments, EPOCH),
+                "interval_coverage": self.coverage.percent,
+                "constraint_violations": float(violations(self.line, self.wire.moves)),
+                "moves": float(len(self.wire.moves)),
+                "milliseconds_per_decision": 1e3 * self.spent / max(self.decisions, 1),
+            },
+            np.asarray(segments["position"], np.float64),
+            {
+                f"{loop.step}.{loop.output}": in_unit(self.line, loop.step, loop.output, segments)
+                for loop in find_loops(self.line)
+                if loop.output in segments
+            },
+        )
+
+
+def run_task(task: Task, line: LineConfiguration, beside: Path, metres: float | None) -> list[Run]:
+    """Run a scenario under every controller of the task, in step with one another.
 
     Args:
         task: what to run.
         line: the configuration, checked.
         beside: folder of the configuration, for its models.
         metres: what is coated; None for what the scenario says.
-        seconds: of line time between two decisions.
 
     Raises:
         ValueError: a model cannot be used.
     """
-    virtual = VirtualLine(task.scenario, task.seed, EPOCH, metres)
-    wire = Wire(virtual, line)
     surrogates = load_surrogates(line, beside)
-    coverage = Coverage({name: model.outputs for name, model in surrogates.items()}, line)
-
-    def told(event: CoreEvent | Intervention) -> None:
-        if isinstance(event, Prediction | Comparison):
-            coverage.note(event)
-
-    controller: Controller
-    match task.controller:
-        case "twin":
-            controller = Twin(Core(line, surrogates), told=told)
-        case "none":
-            controller = Nobody()
-        case "ewma":
-            controller = GaugeControl(line, surrogates, Ewma)
-        case "pi":
-            controller = GaugeControl(line, surrogates, Pi)
-        case "oracle":
-            controller = Oracle(virtual, wire, find_loops(line))
-    spent, decisions = 0.0, 0
-    for batch in wire.batches(seconds):
-        began = time.process_time()
-        controller.take(batch, virtual.now_ns, wire.write)
-        spent += time.process_time() - began
-        decisions += 1
-    segments = virtual.truth().segments
-    return Run(
-        task.scenario.name,
-        task.seed,
-        task.controller,
-        {
-            **judge_truth(line, task.scenario, segments, EPOCH),
-            "interval_coverage": coverage.percent,
-            "constraint_violations": float(violations(line, wire.moves)),
-            "moves": float(len(wire.moves)),
-            "milliseconds_per_decision": 1e3 * spent / max(decisions, 1),
-        },
-        np.asarray(segments["position"], np.float64),
-        {
-            f"{loop.step}.{loop.output}": in_unit(line, loop.step, loop.output, segments)
-            for loop in find_loops(line)
-            if loop.output in segments
-        },
-    )
+    courses = [_Course(task, name, line, surrogates, metres) for name in task.controllers]
+    step, now = int(hand_over(line, task.scenario) * NANOSECONDS), EPOCH
+    while running := [course for course in courses if not course.virtual.finished]:
+        now += step
+        sent = advance_together([course.virtual for course in running], now)
+        for course, emission in zip(running, sent, strict=True):
+            course.take(emission)
+    return [course.judged() for course in courses]
 
 
 def run_all(
@@ -141,22 +180,24 @@ def run_all(
     beside: Path,
     metres: float | None,
     jobs: int,
-    progress: Callable[[], None],
+    progress: Callable[[int], None],
 ) -> list[Run]:
     """All runs, over `jobs` processes (-1: as many as there are processors), in the given order."""
     work = (delayed(_numbered)(n, task, line, beside, metres) for n, task in enumerate(tasks))
-    found: dict[int, Run] = {}
-    finished: Iterator[tuple[int, Run]] = Parallel(jobs, return_as="generator_unordered")(work)
-    for number, run in finished:
-        found[number] = run
-        progress()
-    return [found[number] for number in range(len(tasks))]
+    found: dict[int, list[Run]] = {}
+    finished: Iterator[tuple[int, list[Run]]] = Parallel(jobs, return_as="generator_unordered")(
+        work
+    )
+    for number, runs in finished:
+        found[number] = runs
+        progress(len(runs))
+    return [run for number in range(len(tasks)) for run in found[number]]
 
 
 def _numbered(
     number: int, task: Task, line: LineConfiguration, beside: Path, metres: float | None
-) -> tuple[int, Run]:
-    return number, run_one(task, line, beside, metres)
+) -> tuple[int, list[Run]]:
+    return number, run_task(task, line, beside, metres)
 
 
 def summarise(runs: Sequence[Run], metrics: Sequence[str]) -> Figures:
