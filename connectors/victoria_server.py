@@ -21,7 +21,10 @@ from twin.samples import Bools, Ints
 
 DAY: Final = 86_400_000
 """ms"""
-_TIMEOUT: Final = 30.0
+_CONNECTS: Final = 5.0
+"""Seconds to connect."""
+_ANSWERS: Final = 30.0
+"""Seconds until an answer comes."""
 _UNITS: Final = {"h": DAY // 24, "d": DAY, "w": 7 * DAY, "y": 365 * DAY, "": 31 * DAY}
 """Of its flags that say how long it keeps something, ms."""
 _STARTED: Final = re.compile(r"^vm_app_start_timestamp (\S+)", re.MULTILINE)
@@ -55,9 +58,9 @@ class VictoriaServer:
         host, port = parts.hostname or "", parts.port
         trusts = at.security.trusts if isinstance(at.security, HistorianSecurity) else ()
         self._http = (
-            HTTPSConnection(host, port, timeout=_TIMEOUT, context=tls_context(trusts))
+            HTTPSConnection(host, port, timeout=_CONNECTS, context=tls_context(trusts))
             if parts.scheme == "https"
-            else HTTPConnection(host, port, timeout=_TIMEOUT)
+            else HTTPConnection(host, port, timeout=_CONNECTS)
         )
         self._started: str | None = None
         self._anew = False
@@ -75,6 +78,12 @@ class VictoriaServer:
         if waiting is not None and not select([waiting], [], [], 0)[0]:
             return
         self._http.close()
+        try:
+            self._http.connect()
+        except OSError as error:
+            self._http.close()
+            raise HistorianError(self.url, str(error)) from error
+        self._http.sock.settimeout(_ANSWERS)
         figures = self._answer("GET", "/metrics", b"", {}).decode()
         started = _STARTED.search(figures)
         if started is None:

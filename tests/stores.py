@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -29,6 +30,7 @@ class Server:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.context: ssl.SSLContext | None = None
         self._health = health
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,7 +76,9 @@ class Server:
             self._process = None
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as response:
+        with urllib.request.urlopen(
+            f"{self.url}{path}", timeout=10, context=self.context
+        ) as response:
             content: bytes = response.read()
         return content
 

@@ -19,6 +19,7 @@ from connectors.recording import MANIFEST, Manifest, Recording, RecordingError
 from surrogates.onnx_model import OnnxSurrogate
 from twin.api import Server, make_app
 from twin.challenger import Challengers
+from twin.checkpoint import Checkpoints
 from twin.clock import Clock
 from twin.configuration import load
 from twin.configuration.historians import (
@@ -40,6 +41,7 @@ from twin.replay import Follower, Replay, Screen, Span
 from twin.service import Service
 from twin.spool import Spool
 from twin.store import OpenHistorian, Store
+from twin.upkeep import certificate_files, upkeep
 from twin.users import Users
 
 if TYPE_CHECKING:
@@ -235,6 +237,8 @@ def build_service(
         auto_accept,
         registry,
         Challengers(line, core.tags, surrogates, challengers) if challengers else None,
+        Checkpoints(folder),
+        lambda service: upkeep(service, folder, lambda: certificate_files(line)),
     )
 
 
@@ -419,7 +423,10 @@ def configure_logging(stream: TextIO | None = None) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
-            structlog.dev.ConsoleRenderer(colors=target.isatty()),
+            # a traceback with the values of its variables would show what nobody should see
+            structlog.dev.ConsoleRenderer(
+                colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(target),

@@ -28,7 +28,7 @@ from twin.passage import Passage
 from twin.ports import Surrogate, WriteOutcome
 from twin.prediction import BatchPrediction, Prediction, Predictor, input_columns
 from twin.promise import Judgement, Promises
-from twin.recommendation import Recommendation, State
+from twin.recommendation import Change, Recommendation, State
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
 from twin.snapshot import Renumbering, Snapshot, SnapshotError
 from twin.tracking import MEMORY, Tracked, Tracker
@@ -352,7 +352,7 @@ class Core:
 
     def objections(self, recommendation: Recommendation, now: int) -> list[str]:
         """Why the guard would not let a recommendation be written at `now` (ns), as sentences."""
-        return self._guard.objections(recommendation, self.latest, now)
+        return self._guard.objections(recommendation, self.latest, self.latest_time, now)
 
     def decide(
         self,
@@ -393,7 +393,7 @@ class Core:
             return [standing.become("expired", by, "; ".join(objections))]
         accepted = standing.become("accepted", by, note)
         self.open[standing.web] = accepted
-        self._guard.wrote(accepted, now)
+        self._guard.wrote(accepted.changes, self.latest, now)
         return [accepted]
 
     def wrote(self, identity: str, outcomes: Sequence[WriteOutcome], now: int) -> list[CoreEvent]:
@@ -414,10 +414,16 @@ class Core:
             f"{self.tags[outcome.write.tag].name} {outcome.status}: {outcome.reason}"
             for outcome in wrong
         )
+        self._guard.took_back(standing.changes, now)
         events: list[CoreEvent] = [standing.become("failed", note=reason)]
         for step in dict.fromkeys(change.step for change in standing.changes):
             events += self._fell(self.trust.doubt(step, "write", f"a write failed: {reason}", now))
         return events
+
+    def open_interlocks(self, change: Change, now: int) -> list[str]:
+        """Why a setpoint must not be written at this moment, whatever was decided before."""
+        latest, times = self.latest, self.latest_time
+        return self._guard.open_interlocks(change.step, change.tag, latest, times, now)
 
     def set_mode(self, step: str, mode: Mode, by: str, now: int) -> list[CoreEvent]:
         """A person sets what a step may do."""
@@ -520,6 +526,7 @@ class Core:
             "learned": dict(self._comparator.last),
             "trust": self.trust.snapshot(),
             "guard": self._guard.snapshot(),
+            "alarms": self.alarms.snapshot(),
             "waiting": [[known, number, asdict(m)] for known, number, m in self._waiting],
             "numbers": self._numbers,
             "rows": [[*of, *row] for of, row in self._rows.items()],
@@ -561,6 +568,7 @@ class Core:
         self._comparator.last = dict(state["learned"])
         self.trust.restore(state["trust"])
         self._guard.restore(state["guard"], renumber)
+        self.alarms.resume(state["alarms"])
         for known, number, values in state["waiting"]:
             measurement = OfflineMeasurement(**values)
             measurement = replace(measurement, tag=renumber(measurement.tag))

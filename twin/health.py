@@ -82,6 +82,8 @@ def _checks(service: Service) -> Iterator[Check]:
         problem = state.error or "not connected yet"
         said = "connected" if state.connected else problem
         yield Check(f"connector {state.name}", state.connected, said, "ready")
+    for name, job in service.jobs.states.items():
+        yield Check(f"job {name}", job.error is None, job.error or "done when due", "note")
     trust = service.core.trust
     for step in service.core.line.steps:
         if trust.wanted(step) in ADVISING:

@@ -138,7 +138,7 @@ class Store:
 
     @property
     def historian(self) -> Historian:
-        """To be used on the store's thread only, within `call`."""
+        """The time-series store, for work on its thread: see `call`."""
         return self._historian
 
     @property
@@ -194,6 +194,12 @@ class Store:
             self._taken.clear()
             await self._taken.wait()
 
+    async def kept(self) -> None:
+        """Come back when everything that was put until now will outlast a crash."""
+        safe = asyncio.Event()
+        self.put(SampleBatch.of([], [], []), safe=safe.set)
+        await safe.wait()
+
     async def call(self, work: Callable[[], Result]) -> Result:
         """Run something on the historian's thread, such as a read or an entry in the ledger."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -209,11 +215,8 @@ class Store:
             await self._finish()
 
     async def retain(self, since: int) -> None:
-        """Delete what is older than `since` (ns); tried again at the next call where it fails."""
-        try:
-            await self.call(lambda: self._historian.retain(since))
-        except Exception as error:  # a store's driver may raise anything; the line goes on
-            log.error("historian", problem=f"nothing was deleted: {error}")
+        """Delete what is older than `since`, ns."""
+        await self.call(lambda: self._historian.retain(since))
 
     def close(self) -> None:
         """Close historian and spool, and wait for their threads to finish."""

@@ -40,6 +40,7 @@ from twin.app import (
     read_line,
     serve_api,
 )
+from twin.backup import BackupError
 from twin.cli.assessment.command import assess, scenario_file
 from twin.cli.auditing import audit
 from twin.cli.backtesting import backtest
@@ -51,6 +52,7 @@ from twin.cli.doctor import Finding, examine
 from twin.cli.export import export_samples
 from twin.cli.importing import import_
 from twin.cli.keys import DECISIONS, decide, pressed
+from twin.cli.operating import backup, operated, reload, restore, status
 from twin.cli.processes import LineFailedError
 from twin.cli.promoting import models, promote, rollback
 from twin.cli.recording import RecordingSwitch, record
@@ -61,6 +63,8 @@ from twin.cli.view import view
 from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
+from twin.control import ControlError
+from twin.logs import log_to
 from twin.migrating import LedgerError
 from twin.ports import ConfigurationMismatch, HistorianError
 from twin.spool import SpoolError
@@ -76,6 +80,10 @@ for command in (record, replay, backtest, assess):
     app.command()(command)
 app.command("import")(import_)
 app.command()(certs)
+app.command()(status)
+app.command()(reload)
+app.command()(backup)
+app.command()(restore)
 app.add_typer(audit, name="audit")
 app.command("calibrate")(calibrate_command)
 app.command()(design)
@@ -91,8 +99,10 @@ def main() -> None:
     try:
         app()
     except* (
+        BackupError,
         ConfigurationError,
         ConfigurationMismatch,
+        ControlError,
         DataError,
         HistorianError,
         SpoolError,
@@ -213,6 +223,8 @@ def run(
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context((folder / "twin.log").open("a")) if live else sys.stderr
         configure_logging(stream)
+        if line.operation.log_file is not None:
+            log_to(line.operation.log_file)
         clock = LineClock(acceleration, epoch_ns)
         asyncio.run(_run(line, path, clock, folder, auto_accept, live, record, port))
 
@@ -253,7 +265,7 @@ async def _run(
     try:
         if record is not None:
             switch.start(record)
-        async with asyncio.TaskGroup() as tasks:
+        async with operated(service, path, folder), asyncio.TaskGroup() as tasks:
             running = tasks.create_task(service.run())
             if live:
                 with (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from twin.configuration.models import LineConfiguration, SetpointConfiguration
+from twin.configuration.models import LineConfiguration
 from twin.conformal import GAUSSIAN
+from twin.core import Core
 from twin.desk.views import (
     Advice,
     ExpectedEffect,
@@ -24,46 +25,45 @@ from twin.intervention import Wrote
 from twin.ledger import Row
 from twin.promise import Judgement
 from twin.recommendation import Recommendation
-from twin.tags import TagTable
 from twin.units import to_si
 
 
 class AdviceBook:
-    """Reads recommendation documents, and remembers what became of the latest writes.
+    """Reads recommendation documents, and remembers what became of the latest.
 
     Args:
-        line: the configuration.
-        tags: its tag table.
-        most: recommendations whose writes are remembered.
+        core: gives the core as it is now: another configuration may be loaded.
+        most: recommendations that are remembered.
     """
 
-    def __init__(self, line: LineConfiguration, tags: TagTable, most: int = 200) -> None:
-        self._line = line
-        self._tags = tags
+    def __init__(self, core: Callable[[], Core], most: int = 200) -> None:
+        self._core = core
         self._most = most
-        self._setpoints: dict[str, SetpointConfiguration] = {
-            setpoint.tag: setpoint
-            for step in line.steps.values()
-            for setpoint in step.setpoints.values()
-        }
-        self._units = {
-            f"{step}.{output}": (*to_si(made.unit), made.unit)
-            for step, config in line.steps.items()
-            for output, made in config.outputs.items()
-        }
         self._writes: dict[str, tuple[WriteView, ...]] = {}
         self._judged: dict[str, tuple[JudgementView, ...]] = {}
         self._states: dict[str, list[StateChange]] = {}
 
+    @property
+    def _line(self) -> LineConfiguration:
+        return self._core().line
+
+    @property
+    def _units(self) -> dict[str, tuple[float, float, str]]:
+        return {
+            f"{step}.{output}": (*to_si(made.unit), made.unit)
+            for step, config in self._line.steps.items()
+            for output, made in config.outputs.items()
+        }
+
     def document(self, recommendation: Recommendation) -> dict[str, Any]:
         """A recommendation as it is published."""
-        return recommendation.document(self._tags, self._units)
+        return recommendation.document(self._core().tags, self._units)
 
     def wrote(self, wrote: Wrote) -> None:
         """Remember what became of the writes of a recommendation."""
         writes = []
         for outcome in wrote.outcomes:
-            tag = self._tags[outcome.write.tag]
+            tag = self._core().tags[outcome.write.tag]
             writes.append(
                 WriteView(
                     setpoint=tag.name,
@@ -162,7 +162,9 @@ class AdviceBook:
         )
 
     def _change(self, change: Mapping[str, Any]) -> SetpointChange:
-        setpoint = self._setpoints.get(change["setpoint"])
+        step = self._line.steps.get(change["step"])
+        setpoints = {} if step is None else {each.tag: each for each in step.setpoints.values()}
+        setpoint = setpoints.get(change["setpoint"])
         return SetpointChange(
             step=change["step"],
             setpoint=change["setpoint"],

@@ -33,7 +33,6 @@ from twin.desk.views import (
     StepView,
     moment,
 )
-from twin.editing import EditRefusedError
 from twin.health import Health, examine
 from twin.ledger import Ledger
 from twin.metrics import render
@@ -313,7 +312,7 @@ class Desk(Reader):
             NotAllowedError: the action takes a higher role.
         """
         if not user.may(role):
-            self.audited(user.name, f"refused to {what}", {**details, "role": user.role})
+            self.audited(user.name, f"refused: {what}", {**details, "role": user.role})
             raise NotAllowedError(user, what, role)
 
     def audited(self, who: str, what: str, details: Mapping[str, object]) -> None:
@@ -337,11 +336,7 @@ class Desk(Reader):
         about = {"recommendation": identity, **({"edited": dict(setpoints)} if setpoints else {})}
         self._allow(user, "operator", "accept", about)
         await self._undecided(user, "accept", identity)
-        try:
-            self._service.accept(identity, user.name, self._setpoints(setpoints or {}))
-        except EditRefusedError as error:
-            self.audited(user.name, "refused to accept", {**about, "why": error.objections})
-            raise
+        self._service.accept(identity, user.name, self._setpoints(setpoints or {}))
         return await self._now_is(identity)
 
     async def reject(self, user: User, identity: str, reason: str) -> Advice:
@@ -375,8 +370,8 @@ class Desk(Reader):
             # the twin was stopped before anybody decided
             never = StateChange(time=None, state="expired", by="", note="nobody decided in time")
             first = decided[0] if decided else never
-        details = {"recommendation": identity, "why": f"it was {first.state} by {first.by}"}
-        self.audited(user.name, f"refused to {what}", details)
+        details = {"recommendation": identity, "because": f"it was {first.state} by {first.by}"}
+        self.audited(user.name, f"refused: {what}", details)
         raise DecidedError(identity, first)
 
     async def _now_is(self, identity: str) -> Advice:

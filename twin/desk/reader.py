@@ -84,7 +84,7 @@ class Reader:
         self._waiting = 0
         # one thread: questions to the models take turns, and leave the other core to the line
         self._thinking = ThreadPoolExecutor(1, "questions")
-        self.book = AdviceBook(shown.core.line, shown.core.tags)
+        self.book = AdviceBook(lambda: shown.core)
         self.feed = Feed(self._snapshot)
 
     def close(self) -> None:

@@ -142,10 +142,10 @@ async def test_roles_are_kept_and_refusals_are_audited(api: Asked) -> None:
     await until(lambda: not api.served.service.entries_waiting)
     names = await api.audited()
     assert names.count(("operator", "accept")) == 1
-    assert ("viewer", "refused to accept") in names
-    assert ("operator", "refused to set mode") in names
-    assert names.count(("operator", "refused to accept")) == 2
-    assert ("engineer", "refused to reject") in names
+    assert ("viewer", "refused: accept") in names
+    assert ("operator", "refused: set mode") in names
+    assert names.count(("operator", "refused: accept")) == 2
+    assert ("engineer", "refused: reject") in names
 
 
 async def test_a_session_is_a_cookie_that_scripts_and_other_sites_cannot_use(api: Asked) -> None:
