@@ -15,6 +15,7 @@ from tests.in_process import EPOCH
 from tests.servers import until
 from tests.twin.api.client import PASSWORD, Asked, asked
 from twin.api.headers import LARGEST
+from twin.desk.door import Door
 
 LOADING = "coating.mass_loading"
 WHOLE = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T01:00:00Z"}
@@ -180,6 +181,9 @@ async def test_a_session_is_a_cookie_that_scripts_and_other_sites_cannot_use(api
 
 
 async def test_wrong_passwords_are_slowed_down(api: Asked) -> None:
+    desk = api.served.desk
+    desk.door.close()
+    desk.door = Door(desk.door.users, api.served.service.audit, lambda: 0.0)  # time stands
     for role in ("operator", "viewer"):
         api.served.desk.door.users.add(f"{role}-user", role, PASSWORD)
     wrong = {"name": "operator-user", "password": "a wrong password"}
