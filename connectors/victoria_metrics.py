@@ -140,6 +140,7 @@ class VictoriaMetricsHistorian:
         """Samples with start <= time < end, ordered by time, then tag; with laboratory values."""
         if not len(tags) or end <= start:
             return SampleBatch.of([], [], [])
+        self._server.outage.check(self._server.url)
         self._server.flush()
         first, last = _from(start), _from(end) - 1
         samples, _ = self._stored(tags, first, last)
@@ -149,6 +150,8 @@ class VictoriaMetricsHistorian:
 
     def latest(self, tags: Sequence[int]) -> SampleBatch:
         """The last sample of each tag that has one, from memory."""
+        if not self._known:
+            self._server.outage.check(self._server.url)
         self._know_last()
         chosen = np.asarray(tags, np.int64)
         return _in_nanoseconds(self._last.rows(chosen[self._last.time[chosen] != _NEVER]), ())
@@ -161,6 +164,7 @@ class VictoriaMetricsHistorian:
         """
         if count < 1 or end <= start:
             raise ValueError("ask for at least one bucket over a time that ends after it starts")
+        self._server.outage.check(self._server.url)
         self._server.flush()
         first, after = _from(start), _from(end)
         width = max(-(-(after - first) // count), 1)
@@ -187,6 +191,7 @@ class VictoriaMetricsHistorian:
         """Events with start <= time < end, ordered by time; those of one moment in no order."""
         if end <= start:
             return []
+        self._server.outage.check(self._server.url)
         self._server.flush()
         match = self._selector(f"{EVENTS}_happened")
         found = {
