@@ -46,6 +46,7 @@ _NEVER: Final = -1
 _FIRST_LOOK_BACK: Final = 600_000
 """ms"""
 _AGO: Final = 4 * DAY
+"""ms"""
 _DIFFERENCE: Final = 1e-9
 """Relative; values as close as this are the same sample come again."""
 _ROLLUPS: Final = ("min_over_time", "avg_over_time", "max_over_time", "count_over_time")
@@ -403,7 +404,7 @@ class VictoriaMetricsHistorian:
     def _selector(self, name: str, tags: Sequence[int] | None = None, more: str = "") -> str:
         """The series of a name, a regular expression, of this line."""
         chosen = f"__name__=~{json.dumps(name)},line={_quoted(self._line)}{more}"
-        if tags is not None and len(tags) < len(self._tags):
+        if tags is not None:
             names = "|".join(re.escape(self._tags[tag].name) for tag in tags)
             chosen += f",tag=~{_quoted(names)}"
         return "{" + chosen + "}"
