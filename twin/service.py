@@ -307,7 +307,7 @@ class Service:
             self._tasks, self._running = None, False
             store.cancel()
             await asyncio.wait([store])
-            await self.store.call(self.ledger.close)
+            await self.store.on_ledger(self.ledger.close)
 
     async def checkpoint(self) -> None:
         """Keep what must be remembered, so that the next start goes on from here."""
@@ -410,7 +410,7 @@ class Service:
     async def _recall_alarms(self) -> None:
         """Those that were open when the service ended."""
         try:
-            known = await self.store.call(self.ledger.open_alarms)
+            known = await self.store.on_ledger(self.ledger.open_alarms)
         except Exception as error:  # a database may fail in any way; the line goes on
             log.error("ledger", problem=str(error))
             return
@@ -419,7 +419,7 @@ class Service:
     async def _recall_interrupted(self) -> None:
         """Sets that were being written when the service ended: a machine may have half of one."""
         try:
-            found = await self.store.call(self.ledger.interrupted_writes)
+            found = await self.store.on_ledger(self.ledger.interrupted_writes)
         except Exception as error:  # a database may fail in any way; the line goes on
             log.error("ledger", problem=str(error))
             return
@@ -509,7 +509,7 @@ class Service:
         """
         if self._registry is None:
             return
-        for each in await self.store.call(self._registry.changes):
+        for each in await self.store.on_ledger(self._registry.changes):
             self.use_model(each.step, each.surrogate, each.file, each.by)
 
     def use_model(self, step: str, surrogate: Surrogate, file: Path, by: str) -> None:
@@ -760,7 +760,7 @@ class Service:
         """
         now = self.clock.now()
         async with asyncio.timeout(PATIENCE):
-            await self.store.call(lambda: self.ledger.audit(now, who, what, details))
+            await self.store.on_ledger(lambda: self.ledger.audit(now, who, what, details))
 
     def document(self, recommendation: Recommendation) -> dict[str, object]:
         """A recommendation as it is published, in customary units."""
@@ -797,7 +797,7 @@ class Service:
 
     async def _enter(self, entry: Callable[..., None], *arguments: object) -> None:
         try:
-            await self.store.call(lambda: entry(*arguments))
+            await self.store.on_ledger(lambda: entry(*arguments))
         except Exception as error:  # a database may fail in any way; advice goes on
             log.error("ledger", problem=str(error))
         finally:
