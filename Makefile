@@ -10,7 +10,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench faults clean debian
+.PHONY: help demo test check bench faults soak clean debian
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ demo: $(VENV)/run.stamp  ## coat 300 m on the virtual line, with the twin beside
 	$(BIN)/twin demo --metres 300 --auto-accept
 
 test: debian check  ## check, then all tests with coverage, against real servers
-	$(BIN)/python -m pytest -m "not bench and not faults" -n 2 --dist loadscope --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not bench and not faults and not soak" -n 2 --dist loadscope --cov --cov-report=term
 
 check: $(VENV)/test.stamp  ## style, types and import contracts
 	$(BIN)/ruff check
@@ -32,6 +32,9 @@ bench: $(VENV)/test.stamp debian  ## measurements, printed as ratios to a named 
 
 faults: $(VENV)/test.stamp debian  ## servers, disks and the twin itself killed, filled and set, and what it cost
 	$(BIN)/python -m pytest tests/faults -s
+
+soak: $(VENV)/test.stamp debian  ## half an hour at 2 000 samples/s: what grows? (SOAK_MINUTES=...)
+	$(BIN)/python -m pytest tests/soak -m soak -s
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
