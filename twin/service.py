@@ -751,7 +751,9 @@ class Service:
             log.warning("recommendation", id=event.id, state=event.state, note=event.note)
 
     async def _write(self, recommendation: Recommendation) -> None:
+        began = time.perf_counter()
         outcomes = await self._writer.write(recommendation)
+        self.metrics.write.observe(time.perf_counter() - began)
         self._intervene(Wrote(self.clock.now(), recommendation.id, outcomes))
 
     async def _note_now(self, who: str, what: str, details: Mapping[str, Any]) -> None:
