@@ -281,6 +281,22 @@ class Desk(Reader):
             return await self.recommendation(identity)
         return self.book.view(self.book.document(found))
 
+    async def past_alarms(self, limit: int = 100) -> tuple[AlarmView, ...]:
+        """Alarms that are over, newest first."""
+        rows = await self._service.store.call(lambda: self._ledger.alarms(limit))
+        return tuple(
+            AlarmView(
+                id=f"{row['subject']}-{row['time']}",
+                subject=row["subject"],
+                text=row["text"],
+                raised=moment(row["time"]),
+                cleared=moment(row["cleared"]),
+                state="cleared",
+            )
+            for row in rows
+            if row["cleared"] is not None
+        )
+
     def _doubts(self) -> tuple[AlarmView, ...]:
         """The doubts that keep steps in shadow, with what people did about them."""
         core, now = self._service.core, self._now()

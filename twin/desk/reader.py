@@ -11,6 +11,7 @@ from typing import Final, Literal, TypeVar
 import numpy as np
 
 from twin.chain import standing
+from twin.configuration.models import LineConfiguration
 from twin.core import CoreEvent
 from twin.desk import asking, overview
 from twin.desk.advice import AdviceBook
@@ -84,6 +85,11 @@ class Reader:
         self._thinking = ThreadPoolExecutor(1, "questions")
         self.book = AdviceBook(shown.core.line, shown.core.tags)
         self.feed = Feed(self._snapshot)
+
+    @property
+    def configuration(self) -> LineConfiguration:
+        """Of the line."""
+        return self._shown.core.line
 
     def close(self) -> None:
         """Let go of the thread for questions."""

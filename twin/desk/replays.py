@@ -106,6 +106,11 @@ class Playback:
         self._stop: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._work, name=f"replay {name}", daemon=True)
 
+    @property
+    def configuration(self) -> LineConfiguration:
+        """Of the recorded line."""
+        return self._ready.result().reader.configuration
+
     async def start(self) -> None:
         """Open the recording; it stands at its start.
 
