@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 from twin.configuration.models import Mode
 from twin.desk import laboratory, overview
 from twin.desk.errors import UnknownError
 from twin.desk.feed import Happening
 from twin.desk.laboratory import Entry, ImplausibleError
-from twin.desk.reader import Describe, Reader
+from twin.desk.reader import Describe, Reader, Which
 from twin.desk.rolls import LATER, recorded, roll_map, roll_view
 from twin.desk.views import (
     Advice,
@@ -94,12 +94,13 @@ class Desk(Reader):
         )
         return found.model_copy(update={"model": about})
 
-    async def recommendations(
-        self, which: Literal["open", "history"] = "open", limit: int = 100
-    ) -> tuple[Advice, ...]:
+    async def recommendations(self, which: Which = "open", limit: int = 100) -> tuple[Advice, ...]:
         if which == "open":
             return self._open()
-        rows = await self._service.store.call(lambda: self._ledger.recommendations(limit))
+        without = "superseded" if which == "decided" else None
+        rows = await self._service.store.call(
+            lambda: self._ledger.recommendations(limit, without=without)
+        )
         return tuple(self.book.view(row, row["history"]) for row in rows)
 
     async def recommendation(self, identity: str) -> Advice:

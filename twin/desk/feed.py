@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal
@@ -143,7 +143,7 @@ class Feed:
             self.tell("snapshot", self._snapshot(True))
             await asyncio.sleep(max(self._every - (loop.time() - began), 0.1))
 
-    async def changes(self) -> AsyncIterator[Change]:
+    async def changes(self) -> AsyncGenerator[Change, None]:
         """What happens from now on, a snapshot first."""
         mine = Subscription()
         self._listeners.add(mine)

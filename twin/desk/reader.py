@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Literal, TypeVar
 
@@ -48,6 +48,7 @@ from twin.trust import ModeChange
 Result = TypeVar("Result")
 MOST_QUESTIONS: Final = 8
 """Questions to the models that may wait for their thread."""
+Which = Literal["open", "history", "decided"]
 Describe = Callable[[Surrogate], CardView | None]
 
 
@@ -261,13 +262,14 @@ class Reader:
             raise ValueError("nothing is stored of this line")
         return await store.call(lambda: work(store.historian))
 
-    async def recommendations(
-        self, which: Literal["open", "history"] = "open", limit: int = 100
-    ) -> tuple[Advice, ...]:
-        """Those that wait or are being written, or the latest ones; newest first."""
+    async def recommendations(self, which: Which = "open", limit: int = 100) -> tuple[Advice, ...]:
+        """Those that wait or are being written, or the latest ones with or without those that
+        newer advice overtook; newest first."""
         if which == "open":
             return self._open()
-        latest = self._shown.status.recommendations.values()
+        latest = list(self._shown.status.recommendations.values())
+        if which == "decided":
+            latest = [each for each in latest if each.state != "superseded"]
         newest = sorted(latest, key=lambda each: -each.time)[:limit]
         return tuple(self.book.view(self.book.document(each)) for each in newest)
 
@@ -360,7 +362,7 @@ class Reader:
 
     # the feed
 
-    def changes(self) -> AsyncIterator[Change]:
+    def changes(self) -> AsyncGenerator[Change, None]:
         """What happens from now on: a snapshot, then one a second, and events at once."""
         return self.feed.changes()
 

@@ -8,11 +8,11 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
@@ -20,7 +20,7 @@ from twin.configuration.models import LineConfiguration
 from twin.desk.asking import Wish
 from twin.desk.errors import BusyError, UnknownError
 from twin.desk.feed import Change
-from twin.desk.reader import Describe, Reader
+from twin.desk.reader import Describe, Reader, Which
 from twin.desk.trends import Along, Trend
 from twin.desk.views import (
     Advice,
@@ -253,9 +253,7 @@ class Playback:
     ) -> Trend:
         return await self._there(lambda stage: stage.reader.trend(names, start, end, points, along))
 
-    async def recommendations(
-        self, which: Literal["open", "history"] = "open", limit: int = 100
-    ) -> tuple[Advice, ...]:
+    async def recommendations(self, which: Which = "open", limit: int = 100) -> tuple[Advice, ...]:
         return await self._there(lambda stage: stage.reader.recommendations(which, limit))
 
     async def preview(self, identity: str, setpoints: Mapping[str, float] | None = None) -> Preview:
@@ -279,7 +277,7 @@ class Playback:
     ) -> DesignView:
         return await self._there(lambda stage: stage.reader.design(targets, values, vary, limits))
 
-    async def changes(self) -> AsyncIterator[Change]:
+    async def changes(self) -> AsyncGenerator[Change, None]:
         """As `Reader.changes`; one at a time crosses over, so the bounded queue is over there."""
         stage = self._ready.result()
         there = stage.reader.changes()
@@ -296,7 +294,7 @@ class Playback:
                 stage.loop.call_soon_threadsafe(lambda: stage.loop.create_task(_end(there)))
 
 
-async def _next(changes: AsyncIterator[Change]) -> Change:
+async def _next(changes: AsyncGenerator[Change, None]) -> Change:
     return await anext(changes)
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -24,6 +24,8 @@ POINTS: Final = 900
 CONTROL: Final = 3.0
 """Half width of the control limits in sigmas (Shewhart, 1931)."""
 Z90: Final = 1.6449
+QUIET: Final = 0.03
+"""Share of a value that colours a roll from end to end where it has no limits."""
 MOST_CELLS: Final = 1200
 """Along a roll; longer rolls show the worst of each stretch."""
 
@@ -140,8 +142,13 @@ async def series(reader: Source, names: Sequence[str], seconds: float) -> dict[s
     }
 
 
-def roll_cells(found: RollMap, name: str) -> dict[str, Any]:
+def roll_cells(found: RollMap, name: str, kind: Literal["measured", "residual"]) -> dict[str, Any]:
     """A parameter along a roll as cells of a heat map, coloured from limit to limit.
+
+    Args:
+        found: the roll.
+        name: `step.output`.
+        kind: what was measured, or how far that is from what was predicted.
 
     Raises:
         ValueError: the roll has no such parameter.
@@ -149,9 +156,10 @@ def roll_cells(found: RollMap, name: str) -> dict[str, Any]:
     parameter = next((each for each in found.parameters if each.name == name), None)
     if parameter is None:
         raise ValueError(f"nothing is known of {name} on this roll")
-    measured = np.array([math.nan if value is None else value for value in parameter.measured])
+    column = parameter.measured if kind == "measured" else parameter.residual
+    measured = np.array([math.nan if value is None else value for value in column])
     metre = np.array(parameter.metre)
-    low, high = _ends(parameter, measured)
+    low, high = _ends(parameter, measured, kind)
     at, value = _binned(metre, measured, (low + high) / 2)
     return {
         "unit": readable(parameter.unit),
@@ -168,13 +176,18 @@ def roll_cells(found: RollMap, name: str) -> dict[str, Any]:
     }
 
 
-def _ends(parameter: RollParameter, measured: Floats) -> tuple[float, float]:
+def _ends(
+    parameter: RollParameter, measured: Floats, kind: Literal["measured", "residual"]
+) -> tuple[float, float]:
+    """Between which values the colour goes: noise has to stay grey."""
     if parameter.limits is not None:
-        return parameter.limits
+        reach = (parameter.limits[1] - parameter.limits[0]) / 2
+        return parameter.limits if kind == "measured" else (-reach, reach)
     known = measured[np.isfinite(measured)]
     if not len(known):
         return 0.0, 1.0
-    middle, reach = float(np.median(known)), float(np.ptp(known)) / 2 or 1.0
+    middle = float(np.median(known)) if kind == "measured" else 0.0
+    reach = max(float(np.ptp(known)) / 2, QUIET * abs(float(np.median(known))), 1e-12)
     return middle - reach, middle + reach
 
 

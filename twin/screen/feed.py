@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -27,6 +27,7 @@ from twin.screen.words import LANGUAGES, Words
 
 MOST_WAITING: Final = 4
 """Messages that wait for one page."""
+OVERTAKEN: Final = ("proposed", "superseded")
 KINDS: Final = ("predicted", "low", "high", "measured", "residual")
 
 Values = dict[str, dict[str, Any]]
@@ -336,16 +337,21 @@ class Hub:
             self._task = asyncio.create_task(self._run(), name="screen feed")
 
     async def _run(self) -> None:
-        async for change in self.reader.changes():
-            if not self._watchers and not any(self._calls.values()):
-                return
-            await self._take(change)
+        async with aclosing(self.reader.changes()) as changes:
+            async for change in changes:
+                if not self._watchers and not any(self._calls.values()):
+                    return
+                await self._take(change)
 
     async def _take(self, change: Change) -> None:
-        if not isinstance(change.content, Snapshot):
+        content = change.content
+        if not isinstance(content, Snapshot):
             self._dirty.add(change.kind)
+            # what newer advice overtakes is no news to those who look at what was decided
+            if change.kind == "recommendation" and not content.text.startswith(OVERTAKEN):
+                self._dirty.add("decision")
             return
-        await self._send(change.content)
+        await self._send(content)
         dirty, self._dirty = self._dirty, set()
         for call in {call for kind in dirty for call in self._calls.get(kind, ())}:
             call()

@@ -123,7 +123,7 @@ def _head(visit: Visit, logout: Callable[[], object]) -> None:
     with el("div", classes="tools"):
         with el(
             "a",
-            classes="q-btn",
+            classes="tool",
             href=visit.path("/alarms") if visit.live else "/alarms",
             aria_label=words("alarms"),
         ):

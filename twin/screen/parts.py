@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
-from nicegui import html, ui
+from nicegui import context, html, ui
 from nicegui.element import Element
 
 from twin.desk.views import Parameter
@@ -18,7 +18,9 @@ Cell = str | Callable[[], object]
 
 def el(tag: str, text: str = "", classes: str = "", **attributes: object) -> Element:
     """A plain element; `data_v` becomes `data-v`, attributes that are None are left out."""
-    element: Element = getattr(html, tag)(text or None)
+    # nicegui names those that Python would misread with a line below
+    kind = getattr(html, tag, None) or getattr(html, f"{tag}_")
+    element: Element = kind(text or None)
     if classes:
         element.classes(classes)
     for name, value in attributes.items():
@@ -350,9 +352,14 @@ def say(text: str, bad: bool = False) -> None:
     )
 
 
+def on_page() -> Element:
+    """Where dialogs stand: what is drawn anew elsewhere does not take them along."""
+    return context.client.content
+
+
 async def confirm(text: str, yes: str, no: str, classes: str = "primary") -> bool:
     """Ask before something that cannot be taken back."""
-    with ui.dialog() as dialog, ui.card().classes("dialog"):
+    with on_page(), ui.dialog() as dialog, ui.card().classes("dialog"):
         el("h2", text)
         with el("div", classes="flow"):
             button(yes, lambda: dialog.submit(True), classes)

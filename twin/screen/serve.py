@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from fastapi import FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -51,6 +51,7 @@ FAVICON: Final = (
 )
 # ECharts comes with nicegui; to have looked at it puts it where the browser can import it
 _ = EChart
+RollKind = Literal["measured", "residual"]
 COOKIE: Final = "twin-session"
 
 
@@ -306,13 +307,18 @@ class Screen:
                 raise HTTPException(404, str(error)) from error
 
         async def roll(
-            request: Request, web: str, number: int, name: str, replay: str = ""
+            request: Request,
+            web: str,
+            number: int,
+            name: str,
+            kind: RollKind = "measured",
+            replay: str = "",
         ) -> Response:
             await allowed(request)
             look = self._found(replay)
             try:
                 found = await look.reader.roll_map(number, web)
-                return JSONResponse(data.roll_cells(found, name))
+                return JSONResponse(data.roll_cells(found, name, kind))
             except (UnknownError, ValueError) as error:
                 raise HTTPException(404, str(error)) from error
 

@@ -42,7 +42,7 @@ function trendOption(chart) {
   const at = (column) => chart.points.map((row) => [row[0], row[column]]);
   return {
     animation: false, textStyle: text,
-    grid: { left: 4.4 * size, right: 1.2 * size, top: 0.9 * size, bottom: 1.9 * size },
+    grid: { left: 3.4 * size, right: 0.8 * size, top: 0.9 * size, bottom: 1.9 * size },
     tooltip: { trigger: "axis", ...tip(text), formatter: (rows) => tooltip(rows, chart), axisPointer: { lineStyle: { color: css("--edge-strong") } } },
     xAxis: abscissa(chart.axis, axis),
     yAxis: { type: "value", scale: true, ...axis, axisLabel: { ...axis.axisLabel, formatter: (v) => number(v, digits) } },
@@ -78,7 +78,7 @@ function residualOption(chart) {
   ] : [];
   return {
     animation: false, textStyle: text,
-    grid: { left: 4.4 * size, right: 1.2 * size, top: 0.9 * size, bottom: 1.9 * size },
+    grid: { left: 3.4 * size, right: 0.8 * size, top: 0.9 * size, bottom: 1.9 * size },
     tooltip: { trigger: "axis", ...tip(text), valueFormatter: (v) => `${number(v, data.digits + 1)} ${data.unit}` },
     xAxis: abscissa(chart.axis, axis),
     yAxis: { type: "value", scale: false, ...axis, axisLabel: { ...axis.axisLabel, formatter: (v) => number(v, data.digits) },
@@ -106,7 +106,7 @@ function mapOption(chart) {
     xAxis: { type: "category", data: data.x.map((v) => number(v, 0)), ...axis, splitLine: { show: false }, axisLabel: { ...axis.axisLabel, formatter: "{value} m", interval: Math.max(1, Math.floor(data.x.length / 8)) } },
     yAxis: { type: "category", data: lanes, ...axis, splitLine: { show: false } },
     visualMap: {
-      min: data.low, max: data.high, dimension: 2, calculable: false, orient: "vertical", right: 0, top: "middle", itemHeight: 5.2 * size, itemWidth: 0.9 * size, precision: data.digits,
+      min: data.low, max: data.high, dimension: 2, calculable: false, orient: "vertical", right: 0, top: "middle", itemHeight: chart.element.clientHeight - 4.6 * size, itemWidth: 0.8 * size, precision: data.digits,
       textStyle: text, text: [`${number(data.high, data.digits)} ${data.unit}`, `${number(data.low, data.digits)} ${data.unit}`],
       inRange: { color: chart.root.dataset.theme === "dark" ? ["#3d8bd6", "#2a3035", "#f0a14a"] : ["#0b5394", "#f4f5f5", "#b45000"] },
       outOfRange: { color: [css("--urgent")] },

@@ -11,12 +11,15 @@ from nicegui import ui
 from twin.desk import BusyError, DecidedError, UnknownError
 from twin.desk.views import Advice, ExpectedEffect, SetpointChange
 from twin.editing import EditRefusedError
-from twin.screen.parts import button, el, empty, icon, number, panel, say, static_bar
+from twin.screen.parts import button, el, empty, icon, number, on_page, panel, say, static_bar
 from twin.screen.visit import Visit
 from twin.screen.words import Words, digits
 from twin.users import NotAllowedError
 
 HISTORY = 40
+NEGLIGIBLE = 0.02
+"""Share of the largest step by which advice may wander and be the same to a person, where its
+setpoint has no dead band."""
 STYLES: Mapping[str, str] = {
     "proposed": "chip twin full",
     "accepted": "chip twin",
@@ -32,32 +35,87 @@ STYLES: Mapping[str, str] = {
 async def show(visit: Visit) -> None:
     """Build the page."""
     words = visit.words
+    board = _Board(visit)
+    await board.look()
 
     @ui.refreshable
     async def waiting() -> None:
-        found = await visit.reader.recommendations("open")
-        if not found:
+        if not board.open:
             with panel(words("open")):
                 empty("task_alt", words("no_open"), words("no_open_why"))
-        for each in found:
-            _open(visit, each)
+        for each in board.open.values():
+            _open(board, each)
 
     @ui.refreshable
     async def history() -> None:
+        rows = await visit.reader.recommendations("decided", HISTORY)
         with panel(words("history")):
-            rows = await visit.reader.recommendations("history", HISTORY)
-            open_ = {each.id for each in await visit.reader.recommendations("open")}
-            _history(words, tuple(each for each in rows if each.id not in open_))
+            _history(words, tuple(each for each in rows if each.state != "proposed"))
 
-    def again() -> None:
-        waiting.refresh()
-        history.refresh()
+    async def again() -> None:
+        if await board.look():
+            waiting.refresh()
 
     with el("div", classes="stack", aria_live="polite"):
         await waiting()
     with el("div", classes="stack"):
         await history()
     visit.follow(("recommendation",), again)
+    visit.follow(("decision",), history.refresh)
+
+
+class _Board:
+    """What waits for a decision, by web.
+
+    The twin advises anew every few seconds. As long as that is the same but for less than is worth
+    a write, it is the same advice to a person, and stays on the page as it is.
+    """
+
+    def __init__(self, visit: Visit) -> None:
+        self.visit = visit
+        self.open: dict[str, Advice] = {}
+        """As it is shown."""
+        self._now: dict[str, Advice] = {}
+
+    async def look(self) -> bool:
+        """Look what waits now; whether the page has to show something else."""
+        found = await self.visit.reader.recommendations("open")
+        self._now = {each.web: each for each in found}
+        same = self._now.keys() == self.open.keys() and all(
+            self._like(self.open[web], each) for web, each in self._now.items()
+        )
+        if not same:
+            self.open = dict(self._now)
+        return not same
+
+    def _like(self, one: Advice, other: Advice) -> bool:
+        """Whether to a person these are the same."""
+        if one.state != other.state or one.writes != other.writes:
+            return False
+        return one.state != "proposed" or self._close(one, other)
+
+    def _close(self, one: Advice, other: Advice) -> bool:
+        if [each.setpoint for each in one.changes] != [each.setpoint for each in other.changes]:
+            return False
+        steps = self.visit.reader.configuration.steps
+        worth = {
+            setpoint.tag: max(setpoint.deadband, NEGLIGIBLE * setpoint.max_step)
+            for step in steps.values()
+            for setpoint in step.setpoints.values()
+        }
+        return all(
+            abs(each.after - there.after) <= worth.get(each.setpoint, 0.0)
+            for each, there in zip(one.changes, other.changes, strict=True)
+        )
+
+    async def standing(self, advice: Advice, edited: bool = False) -> Advice:
+        """What now stands in the place of the advice that a person decides on: itself, or what
+        took over from it if that is the same to a person, or if the person gives the values."""
+        await self.look()
+        there = self._now.get(advice.web)
+        if there is None or there.state != "proposed":
+            return advice
+        return there if edited or self._close(advice, there) else advice
 
 
 def places(*values: float | None) -> int:
@@ -65,8 +123,8 @@ def places(*values: float | None) -> int:
     return digits(*values)
 
 
-def _open(visit: Visit, advice: Advice) -> None:
-    words = visit.words
+def _open(board: _Board, advice: Advice) -> None:
+    words = board.visit.words
     proposed = advice.state == "proposed"
     with el("article", classes="advice", data_advice=advice.id):
         with el("div", classes="bar-of-title"):
@@ -90,7 +148,7 @@ def _open(visit: Visit, advice: Advice) -> None:
         for effect in advice.expected:
             _effect(words, effect)
         if proposed:
-            _decide(visit, advice)
+            _decide(board, advice)
         else:
             _writes(words, advice)
 
@@ -153,30 +211,31 @@ def _effect(words: Words, effect: ExpectedEffect) -> None:
                 el("span", f"{words('limits')} {words.between(effect.limits, decimals)}")
 
 
-def _decide(visit: Visit, advice: Advice) -> None:
-    words = visit.words
+def _decide(board: _Board, advice: Advice) -> None:
+    visit, words = board.visit, board.visit.words
     if not visit.live:
         el("p", words("in_replay"), "soft")
         return
     allowed = visit.may("operator")
     with el("div", classes="flow"):
         button(
-            words("accept"), partial(_accept, visit, advice), "primary big", "check", not allowed
+            words("accept"), partial(_accept, board, advice), "primary big", "check", not allowed
         )
-        button(words("edit"), partial(_edit, visit, advice), "big", "tune", not allowed)
-        button(words("reject"), partial(_reject, visit, advice), "big", "close", not allowed)
+        button(words("edit"), partial(_edit, board, advice), "big", "tune", not allowed)
+        button(words("reject"), partial(_reject, board, advice), "big", "close", not allowed)
         if not allowed:
             el("span", words("needs_operator", role=words(f"role_{visit.user.role}")), "soft")
 
 
-async def _accept(visit: Visit, advice: Advice) -> None:
+async def _accept(board: _Board, advice: Advice) -> None:
     """Accept after one more look: what will be written, and whether the guard would let it."""
-    words = visit.words
+    visit, words = board.visit, board.visit.words
+    advice = await board.standing(advice)
     objections: tuple[str, ...] = ()
     # where somebody has decided meanwhile, to accept says who
     with suppress(UnknownError):
         objections = (await visit.reader.preview(advice.id)).objections
-    with ui.dialog() as dialog, ui.card().classes("dialog"):
+    with on_page(), ui.dialog() as dialog, ui.card().classes("dialog"):
         el("h2", words("accept_sure"))
         for change in advice.changes:
             _change(words, change)
@@ -185,7 +244,7 @@ async def _accept(visit: Visit, advice: Advice) -> None:
             button(words("write_now"), lambda: dialog.submit(True), "primary big", "check")
             button(words("cancel"), lambda: dialog.submit(False), "big")
     if await dialog:
-        await _carry_out(visit, advice, {})
+        await _carry_out(board, advice, {})
     dialog.delete()
 
 
@@ -198,9 +257,10 @@ def _objections(words: Words, objections: tuple[str, ...]) -> None:
             el("p", words.sentence(each))
 
 
-async def _carry_out(visit: Visit, advice: Advice, setpoints: Mapping[str, float]) -> bool:
+async def _carry_out(board: _Board, advice: Advice, setpoints: Mapping[str, float]) -> bool:
     """Accept, and say what came of it; whether the desk took it."""
-    words = visit.words
+    visit, words = board.visit, board.visit.words
+    advice = await board.standing(advice, edited=bool(setpoints))
     try:
         await visit.desk.accept(visit.user, advice.id, setpoints or None)
     except DecidedError as error:
@@ -227,15 +287,16 @@ def _too_late(words: Words, error: DecidedError) -> None:
     )
 
 
-async def _reject(visit: Visit, advice: Advice) -> None:
-    words = visit.words
+async def _reject(board: _Board, advice: Advice) -> None:
+    visit, words = board.visit, board.visit.words
 
     async def send() -> None:
         if not reason.value or not reason.value.strip():
             reason.error = words("reason_needed")
             return
         try:
-            await visit.desk.reject(visit.user, advice.id, reason.value)
+            standing = await board.standing(advice)
+            await visit.desk.reject(visit.user, standing.id, reason.value)
         except DecidedError as error:
             _too_late(words, error)
         except (NotAllowedError, UnknownError, ValueError) as error:
@@ -243,7 +304,7 @@ async def _reject(visit: Visit, advice: Advice) -> None:
             return
         dialog.close()
 
-    with ui.dialog() as dialog, ui.card().classes("dialog"):
+    with on_page(), ui.dialog() as dialog, ui.card().classes("dialog"):
         el("h2", words("reject_title"))
         reason = ui.input(words("reason")).props("outlined autofocus").classes("w-full")
         reason.style("width:100%").on("keydown.enter", send)
@@ -253,9 +314,9 @@ async def _reject(visit: Visit, advice: Advice) -> None:
     dialog.open()
 
 
-async def _edit(visit: Visit, advice: Advice) -> None:
+async def _edit(board: _Board, advice: Advice) -> None:
     """Other setpoints within limits, with what is then expected before anything is written."""
-    words = visit.words
+    visit, words = board.visit, board.visit.words
     fields: dict[str, ui.number] = {}
 
     def chosen() -> dict[str, float]:
@@ -265,7 +326,8 @@ async def _edit(visit: Visit, advice: Advice) -> None:
 
     async def check() -> None:
         try:
-            preview = await visit.reader.preview(advice.id, chosen())
+            standing = await board.standing(advice, edited=True)
+            preview = await visit.reader.preview(standing.id, chosen())
         except (UnknownError, ValueError, BusyError) as error:
             say(words("failed_to", why=str(error)), bad=True)
             return
@@ -277,10 +339,10 @@ async def _edit(visit: Visit, advice: Advice) -> None:
         accept.set_enabled(not preview.objections)
 
     async def accept_it() -> None:
-        if await _carry_out(visit, advice, chosen()):
+        if await _carry_out(board, advice, chosen()):
             dialog.close()
 
-    with ui.dialog() as dialog, ui.card().classes("dialog"):
+    with on_page(), ui.dialog() as dialog, ui.card().classes("dialog"):
         el("h2", words("edit_title"))
         for change in advice.changes:
             decimals = places(change.before, change.after)
@@ -347,19 +409,12 @@ def _writes(words: Words, advice: Advice) -> None:
 
 
 def _history(words: Words, advices: tuple[Advice, ...]) -> None:
-    """What was decided, newest first; what was overtaken before anybody decided, on demand."""
-    decided = [each for each in advices if each.state != "superseded"]
-    overtaken = [each for each in advices if each.state == "superseded"]
-    if not decided:
+    """What was decided, newest first."""
+    if not advices:
         empty("history", words("no_history"))
     with el("div", classes="stack"):
-        for advice in decided:
+        for advice in advices:
             _past(words, advice)
-    if overtaken:
-        with el("details"):
-            el("summary", words("overtaken", count=len(overtaken)), "soft")
-            for advice in overtaken:
-                _past(words, advice)
 
 
 def _past(words: Words, advice: Advice) -> None:

@@ -13,8 +13,10 @@ from twin.screen.words import Words
 
 MOST_SHOWN = 3
 """Structure parameters per step; those with a specification come first."""
-CROWDED = 0.11
-"""Share of a path below which two names would cover each other."""
+EDGE = 0.04
+"""Share of a path at whose ends names do not stand out of the panel."""
+LETTER = 0.0165
+"""Width of a letter as a share of the narrowest path."""
 
 
 async def show(visit: Visit) -> None:
@@ -75,16 +77,20 @@ def _places(line: LineConfiguration, web: str) -> list[_Place]:
     return sorted(found, key=lambda each: (each.start, -each.end))
 
 
-def _levels(places: Sequence[_Place], low: float, span: float) -> dict[str, str]:
-    """Above or below the web, and how far, so that no name covers another."""
-    free = {"up": -1.0, "down": -1.0, "up two": -1.0, "down two": -1.0}
+def _levels(words: Words, places: Sequence[_Place], low: float, span: float) -> dict[str, str]:
+    """Above or below the web, how far, and at which edge, so that no name covers another."""
+    free = dict.fromkeys(("down", "up", "down two", "up two"), -1.0)
     found = {}
     for place in places:
         at = ((place.start + place.end) / 2 - low) / span
-        order = ("down", "up", "down two", "up two")
-        side = next((each for each in order if at - free[each] >= CROWDED), "down two")
-        free[side] = at
-        found[place.name] = side
+        width = LETTER * (len(words.name(place.name)) + 1)
+        edge = " first" if at < EDGE else " last" if at > 1 - EDGE else ""
+        begin = at if edge == " first" else at - width if edge == " last" else at - width / 2
+        level = next(
+            (each for each, end in free.items() if end <= begin), min(free, key=free.__getitem__)
+        )
+        free[level] = begin + width
+        found[place.name] = level + edge
     return found
 
 
@@ -107,7 +113,7 @@ def _web(words: Words, line: LineConfiguration, web: WebOverview) -> None:
         and each.end > each.start
     ]
     shown = [each for each in places if each not in holds]
-    levels = _levels(shown, low, span)
+    levels = _levels(words, shown, low, span)
     with panel(classes="panel"):
         with el("div", classes="bar-of-title"):
             el("h2", words.name(web.name))
@@ -141,7 +147,14 @@ def _station(words: Words, place: _Place, level: str, low: float, span: float) -
     station = el("div", classes="station" + (" gauge" if place.gauge else ""))
     station.style(f"left:{left + width / 2:.2f}%")
     with station:
-        el("span", words.name(place.name), level)
+        edge = (
+            " first"
+            if left + width / 2 < EDGE
+            else " last"
+            if left + width / 2 > 100 - EDGE
+            else ""
+        )
+        el("span", words.name(place.name), level + edge)
 
 
 def _step(visit: Visit, step: StepOverview) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from twin.desk import UnknownError
-from twin.desk.views import RollMap, RollView, Stretch
+from twin.desk.views import RollMap, RollParameter, RollView, Stretch
 from twin.screen.parts import chart, choice, el, empty, link, panel, table
 from twin.screen.visit import Visit
 from twin.screen.words import Words, digits
@@ -48,24 +48,28 @@ async def show(visit: Visit, web: str = "", number: int | None = None) -> None:
         with panel():
             _head(words, chosen)
             for parameter in _ranked(found):
-                title = words("along_roll", name=words.last(parameter))
-                el("h3", f"{words.last(parameter)}")
-                chart(words, "map", title, _source(visit, chosen, parameter), "chart strip")
+                _strip(visit, chosen, parameter.name, "measured", words.last(parameter.name))
+                if parameter.limits is not None:
+                    title = f"{words.last(parameter.name)}, {words('residual')}"
+                    _strip(visit, chosen, parameter.name, "residual", title)
             if not found.parameters:
                 empty("album", words("nothing_yet"))
         with panel(words("outside_stretches")):
             _outside(visit, found)
 
 
-def _ranked(found: RollMap) -> list[str]:
+def _strip(visit: Visit, roll: RollView, name: str, kind: str, title: str) -> None:
+    asked = {"web": roll.web, "number": roll.number, "name": name, "kind": kind}
+    el("h3", title)
+    described = visit.words("along_roll", name=title)
+    height = "chart strip" if kind == "measured" else "chart strip thin"
+    chart(visit.words, "map", described, visit.data("roll", asked), height)
+
+
+def _ranked(found: RollMap) -> list[RollParameter]:
     """Parameters with measurements, those with limits first."""
     known = [each for each in found.parameters if any(value is not None for value in each.measured)]
-    return [each.name for each in sorted(known, key=lambda each: each.limits is None)]
-
-
-def _source(visit: Visit, roll: RollView, parameter: str) -> str:
-    asked = {"web": roll.web, "number": roll.number, "name": parameter}
-    return visit.data("roll", asked)
+    return sorted(known, key=lambda each: each.limits is None)
 
 
 def _head(words: Words, roll: RollView) -> None:

@@ -29,7 +29,7 @@ from twin.screen.parts import (
     table,
 )
 from twin.screen.visit import Source, Visit
-from twin.screen.words import Words, digits
+from twin.screen.words import Words, digits, meaningful
 from twin.units import to_si
 
 SPANS: Final = {"last_10min": 600, "last_1h": 3600, "last_8h": 28_800, "last_24h": 86_400}
@@ -73,7 +73,7 @@ async def show(visit: Visit, name: str) -> None:
         )
         mode_chip(words, name)
         el("span", classes="grow")
-        if visit.live:
+        if visit.live and visit.may("engineer"):
             _modes(visit, step)
     said(f"doubt.{name}", "reason now small", tag="p").props["data-show"] = f"doubt.{name}"
     with el("div", classes="split"):
@@ -231,25 +231,22 @@ def _estimates(words: Words, estimates: tuple[EstimateView, ...]) -> None:
         if not known:
             el("p", words("nothing_yet"), "soft")
             return
-        table(
-            [words("name"), words("bias"), words("sigma"), words("measurements")],
-            [
-                [
-                    words.last(each.parameter)
-                    + (
-                        f", {words('correction_input', name=words.name(each.correction))}"
-                        if each.correction not in ("offset", "relative")
-                        else ""
-                    ),
-                    f"{words.number(each.bias, digits(each.bias))} {words.unit(each.unit)}",
-                    words.number(each.sigma, digits(each.bias)),
-                    str(each.measurements),
-                ]
-                for each in known
-            ],
-            right=(1, 2, 3),
-            caption=words("estimate"),
-        )
+        columns = [words("name"), words("bias"), words("sigma"), words("measurements")]
+        rows = [_estimate(words, each) for each in known]
+        table(columns, rows, right=(1, 2, 3), caption=words("estimate"))
+
+
+def _estimate(words: Words, each: EstimateView) -> list[str]:
+    name = words.last(each.parameter)
+    if each.correction not in ("offset", "relative"):
+        name += f", {words('correction_input', name=words.name(each.correction))}"
+    places = meaningful(each.sigma) if each.sigma else digits(each.bias)
+    return [
+        name,
+        words.value(each.bias, places, each.unit),
+        words.number(each.sigma, places),
+        words.number(each.measurements, 0),
+    ]
 
 
 def _model(words: Words, step: StepView) -> None:
@@ -281,8 +278,8 @@ def card(words: Words, view: CardView, units: Mapping[str, str]) -> None:
         unit = units.get(each.output, each.unit)
         scale = to_si(unit)[0] / to_si(each.unit)[0]
         error = each.mae / scale
-        shown = f"{words.number(error, digits(error))} {words.unit(unit)}"
-        rows.append([words.name(each.output), words.number(each.r2, 5), shown])
+        shown = f"{words.small(error)} {words.unit(unit)}"
+        rows.append([words.name(each.output), words.number(each.r2, 4), shown])
     columns = [words("output"), words("r2"), words("mae")]
     table(columns, rows, right=(1, 2), caption=words("card"))
     with el("details"):

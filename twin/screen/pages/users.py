@@ -9,7 +9,7 @@ from functools import partial
 
 from nicegui import ui
 
-from twin.screen.parts import button, confirm, el, panel, say, table
+from twin.screen.parts import button, confirm, el, on_page, panel, say, table
 from twin.screen.visit import Visit
 from twin.users import ROLES, SHORTEST, Account
 
@@ -124,7 +124,7 @@ async def _password(visit: Visit, name: str) -> None:
             say(words("passwords"))
             dialog.close()
 
-    with ui.dialog() as dialog, ui.card().classes("dialog"):
+    with on_page(), ui.dialog() as dialog, ui.card().classes("dialog"):
         el("h2", f"{words('new_password')}: {name}")
         new = ui.input(words("new_password"), password=True).props("outlined autofocus")
         new.props("autocomplete=new-password").style("width:100%")

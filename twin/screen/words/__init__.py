@@ -79,6 +79,7 @@ class Words:
     def sentence(self, text: str) -> str:
         """A sentence of the twin in this language; as it is where no phrase fits it."""
         said = "; ".join(self._phrase(part) for part in text.split("; "))
+        said = re.sub(r"-(?=\d)", "−", said)
         for plain, sign in _UNITS:
             said = plain.sub(sign, said)
         return said[:1].upper() + said[1:]
@@ -108,6 +109,12 @@ class Words:
         if self.language == "de":
             text = text.translate(str.maketrans(",.", ".,"))
         return text.replace("-", "−")
+
+    def small(self, value: float) -> str:
+        """An error, which may be next to nothing."""
+        places = digits(value)
+        least = 10.0**-places
+        return self.number(value, places) if value >= least else f"< {self.number(least, places)}"
 
     def between(self, ends: tuple[float, float], places: int) -> str:
         """From one number to another."""

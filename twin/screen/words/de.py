@@ -197,7 +197,6 @@ WORDS: Final[dict[str, str]] = {
     "in_replay": "Eine Aufzeichnung nimmt keine Entscheidungen an.",
     "nobody": "niemand",
     "within": "{low} bis {high}",
-    "overtaken": "{count} von neueren Empfehlungen überholt, bevor jemand entschied",
     "measured_now": "Jetzt gemessen",
     # roll map
     "choose_roll": "Rolle",

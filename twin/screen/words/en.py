@@ -197,7 +197,6 @@ WORDS: Final[dict[str, str]] = {
     "in_replay": "A recording takes no decisions.",
     "nobody": "nobody",
     "within": "{low} to {high}",
-    "overtaken": "{count} overtaken by newer advice before anybody decided",
     "measured_now": "Measured now",
     # roll map
     "choose_roll": "Roll",
