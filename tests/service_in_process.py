@@ -96,7 +96,7 @@ async def served_line(
     clock = ManualClock(EPOCH)
     sinks: dict[int, ServedLine] = {}
     service = Service(core, core.surrogates, [], sinks, None, store, ledger, clock, None, registry)
-    desk = build_desk(service, registry)
+    desk = build_desk(service, registry, folder)
     served = ServedLine(service, desk, line, clock, Wire(line, configuration), folder)
     for step in configuration.steps.values():
         for setpoint in step.setpoints.values():

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -145,6 +145,7 @@ class Service:
         self._stop = asyncio.Event()
         self._chronicle = Chronicle(core.line, core.tags, surrogates)
         self._recorder: Recorder | None = None
+        self._attendants: dict[str, Callable[[], Coroutine[None, None, None]]] = {}
         self.listeners: list[Listener] = []
         """Hear at once what the core says; they neither wait nor raise."""
         self._away: dict[str, int] = {}
@@ -166,6 +167,10 @@ class Service:
             counted["bad quality"] -= state.marked
             counted["queue full"] += state.dropped
         return +counted
+
+    def attend(self, name: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Have something run for as long as the service does; it ends when cancelled."""
+        self._attendants[name] = work
 
     @property
     def challengers(self) -> Mapping[str, Surrogate]:
@@ -209,6 +214,9 @@ class Service:
                         (source.run(), f"{source.name} connection"),
                         (self._follow(source), f"{source.name} samples"),
                     )
+                ]
+                workers += [
+                    tasks.create_task(work(), name=name) for name, work in self._attendants.items()
                 ]
                 if self._registry is not None:
                     following = self._follow_models(self._registry)

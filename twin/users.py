@@ -106,6 +106,16 @@ class Users:
                 )
             connection.execute(sa.insert(USERS).values(row))
 
+    def replace(self, name: str, role: Role, password: str) -> None:
+        """Add a user, in the place of one with that name; ends the sessions of that one.
+
+        Raises:
+            ValueError: it is no name, or the password is short.
+        """
+        if any(each.name == name and each.kind == "user" for each in self.accounts()):
+            self.remove(name)
+        self.add(name, role, password)
+
     def remove(self, name: str) -> None:
         """Remove a user or a token; ends the user's sessions.
 

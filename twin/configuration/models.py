@@ -278,6 +278,21 @@ class StoreConfiguration(_Section):
     retention: Duration = Field(90 * 86400.0, gt=0, description="older samples are deleted")
 
 
+class TlsConfiguration(_Section):
+    """A certificate with its key."""
+
+    certificate: Path = Field(description="PEM file, with the chain of those who vouch for it")
+    key: Path = Field(description="PEM file of its private key")
+
+
+class ApiConfiguration(_Section):
+    """Where dashboard and API are served."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 is everywhere")
+    port: int = Field(8088, ge=0, le=65535, description="TCP port; 0 takes a free one")
+    tls: TlsConfiguration | None = Field(None, description="without it only this computer is safe")
+
+
 class LineConfiguration(_Section):
     """A line: connectors, tags, webs, steps."""
 
@@ -293,6 +308,9 @@ class LineConfiguration(_Section):
     oldest: Duration = Field(3600.0, gt=0, description="samples further in the past are refused")
     store: StoreConfiguration = Field(
         default_factory=StoreConfiguration, description="where everything is kept"
+    )
+    api: ApiConfiguration = Field(
+        default_factory=ApiConfiguration, description="where dashboard and API are served"
     )
     connectors: dict[str, Connector] = Field(description="machines and brokers to connect to")
     tags: dict[str, TagConfiguration] = Field(description="signals, e.g. coater.line_speed")

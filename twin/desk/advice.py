@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -135,7 +136,7 @@ class AdviceBook:
         step, _, output = effect["parameter"].partition(".")
         made = self._line.steps[step].outputs.get(output) if step in self._line.steps else None
         expected, sigma = effect["expected"], effect["sigma"]
-        reach = None if sigma is None else GAUSSIAN * sigma
+        reach = None if sigma is None or not math.isfinite(sigma) else GAUSSIAN * sigma
         return ExpectedEffect(
             parameter=effect["parameter"],
             unit=effect["unit"],

@@ -9,15 +9,19 @@ from typing import Final, get_args
 
 from twin.configuration.models import Mode
 from twin.desk import laboratory, overview
+from twin.desk.door import Door
 from twin.desk.errors import UnknownError
 from twin.desk.feed import Happening
 from twin.desk.laboratory import Entry, ImplausibleError
 from twin.desk.reader import Describe, Reader, Which
+from twin.desk.replays import Replays
 from twin.desk.rolls import LATER, recorded, roll_map, roll_view
 from twin.desk.views import (
+    AccountView,
     Advice,
     AlarmView,
     AuditEntry,
+    EventView,
     HealthView,
     LaboratoryChoice,
     LaboratoryEntry,
@@ -37,6 +41,7 @@ from twin.service import Service
 from twin.users import NotAllowedError, Role, User
 
 LONGEST_REASON: Final = 500
+MOST_EVENTS: Final = 10_000
 MOST_SHELVED: Final = 7 * 86_400
 """Longest time for which an alarm can be put away, s."""
 PACKAGES: Final = ("linetwin", "asyncua", "paho-mqtt", "onnxruntime", "duckdb", "numpy")
@@ -61,6 +66,8 @@ class Desk(Reader):
         service: running, or about to.
         ledger: its ledger; used on the store's thread.
         describe: the card of a model, where it has one.
+        door: knows who is asking.
+        replays: of recordings.
         registry: says since when a model is in use.
     """
 
@@ -69,6 +76,8 @@ class Desk(Reader):
         service: Service,
         ledger: Ledger,
         describe: Describe,
+        door: Door,
+        replays: Replays,
         registry: Registry | None = None,
     ) -> None:
         clock = service.clock
@@ -78,9 +87,22 @@ class Desk(Reader):
         self._service = service
         self._ledger = ledger
         self._registry = registry
+        self.door = door
+        self.replays = replays
         self._handled: dict[str, tuple[str, int]] = {}
         """What people did about alarms, by id: the state, and until when, ns (0 for ever)."""
         service.listeners.append(self)
+
+    async def run(self) -> None:
+        """Feed those who listen, until cancelled; ends the replays then."""
+        try:
+            await self.feed.run()
+        finally:
+            await self.replays.close_all()
+
+    def close(self) -> None:
+        super().close()
+        self.door.close()
 
     # reads beyond those of a replay
 
@@ -186,6 +208,22 @@ class Desk(Reader):
             )
         return tuple(found)
 
+    async def events(self, start: int, end: int) -> tuple[EventView, ...]:
+        """What happened to the line between two times (ns), oldest first.
+
+        Raises:
+            HistorianError: the store refuses.
+        """
+        if not 0 <= start < end < 2**63:
+            return ()
+        found = await self._read(lambda historian: historian.events(start, end))
+        return tuple(
+            EventView(time=time, kind=each.kind, subject=each.subject, text=each.text)
+            for each in found[-MOST_EVENTS:]
+            for time in (moment(each.time),)
+            if time is not None
+        )
+
     async def health(self) -> HealthView:
         """How the service is doing."""
         time, core = moment(self._now()), self._service.core
@@ -199,6 +237,65 @@ class Desk(Reader):
             versions={"python": sys.version.split()[0], **_versions()},
             models={step: model.version for step, model in core.surrogates.items()},
         )
+
+    # accounts
+
+    async def accounts(self, user: User) -> tuple[AccountView, ...]:
+        """All users and tokens.
+
+        Raises:
+            NotAllowedError: the user is no engineer.
+        """
+        self._allow(user, "engineer", "list users", {})
+        found = await self.door.call(self.door.users.accounts)
+        return tuple(
+            AccountView(
+                name=each.name,
+                kind=each.kind,
+                role=each.role,
+                since=since,
+                expires=None if each.expires is None else moment(each.expires),
+            )
+            for each in found
+            for since in (moment(each.since),)
+            if since is not None
+        )
+
+    async def add_user(self, user: User, name: str, role: Role, password: str) -> None:
+        """Add a user.
+
+        Raises:
+            NotAllowedError: the user is no engineer.
+            ValueError: the name is taken, or the password is short.
+        """
+        self._allow(user, "engineer", "add user", {"name": name, "role": role})
+        await self.door.call(lambda: self.door.users.add(name, role, password))
+        self.audited(user.name, "add user", {"name": name, "role": role})
+
+    async def remove_account(self, user: User, name: str) -> None:
+        """Remove a user or token.
+
+        Raises:
+            NotAllowedError: the user is no engineer.
+            ValueError: there is none, or it is the user's own.
+        """
+        self._allow(user, "engineer", "remove user", {"name": name})
+        if name == user.name:
+            raise ValueError("nobody removes the account that they use; ask another engineer")
+        await self.door.call(lambda: self.door.users.remove(name))
+        self.audited(user.name, "remove user", {"name": name})
+
+    async def set_password(self, user: User, name: str, password: str) -> None:
+        """Change one's own password, or as an engineer anybody's; ends the sessions.
+
+        Raises:
+            NotAllowedError: it is another's, and the user is no engineer.
+            ValueError: there is no such user, or the password is short.
+        """
+        if name != user.name:
+            self._allow(user, "engineer", "change password", {"name": name})
+        await self.door.call(lambda: self.door.users.set_password(name, password))
+        self.audited(user.name, "change password", {"name": name})
 
     # actions
 

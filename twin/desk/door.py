@@ -155,7 +155,7 @@ class Door:
         self._throttle.wrong(of_address)
         self._waiting += 1
         try:
-            user = await self._call(lambda: self.users.check(name, password), self._hashing)
+            user = await self.call(lambda: self.users.check(name, password), self._hashing)
         finally:
             self._waiting -= 1
         if user is None:
@@ -163,7 +163,7 @@ class Door:
             raise LoginRefusedError("wrong name or password")
         self._throttle.forget(of_name)
         self._throttle.undo(of_address)
-        secret = await self._call(lambda: self.users.open_session(user))
+        secret = await self.call(lambda: self.users.open_session(user))
         self._audit(user.name, "login", {"address": address, "role": user.role})
         return user, secret
 
@@ -171,7 +171,7 @@ class Door:
         """End a session."""
         user = await self.of_session(secret)
         self._trusted.pop(("session", secret), None)
-        await self._call(lambda: self.users.close_session(secret))
+        await self.call(lambda: self.users.close_session(secret))
         if user is not None:
             self._audit(user.name, "logout", {})
 
@@ -194,7 +194,7 @@ class Door:
 
     async def anybody(self) -> bool:
         """Whether there is any account yet."""
-        return bool(await self._call(self.users.accounts))
+        return bool(await self.call(self.users.accounts))
 
     async def _known(
         self, kind: str, secret: str, find: Callable[[str], User | None]
@@ -202,7 +202,7 @@ class Door:
         found = self._trusted.get((kind, secret))
         if found is not None and self._now() - found[0] < TRUSTED:
             return found[1]
-        user = await self._call(lambda: find(secret))
+        user = await self.call(lambda: find(secret))
         self._trusted.pop((kind, secret), None)
         if user is not None:
             self._trusted[kind, secret] = self._now(), user
@@ -210,7 +210,8 @@ class Door:
                 self._trusted.popitem(last=False)
         return user
 
-    async def _call(
+    async def call(
         self, work: Callable[[], Result], thread: ThreadPoolExecutor | None = None
     ) -> Result:
+        """Have something done with the accounts on the door's thread."""
         return await asyncio.get_running_loop().run_in_executor(thread or self._thread, work)

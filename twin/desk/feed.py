@@ -70,6 +70,7 @@ class Subscription:
         self._waiting: deque[Change] = deque()
         self._arrived = asyncio.Event()
         self._missed = 0
+        self._closed = False
         self.dropped = 0
         """Changes lost so far."""
 
@@ -82,9 +83,16 @@ class Subscription:
         self._waiting.append(change)
         self._arrived.set()
 
-    async def next(self) -> Change:
-        """The next change."""
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._closed = True
+        self._arrived.set()
+
+    async def next(self) -> Change | None:
+        """The next change; None where nothing more will come."""
         while not self._waiting:
+            if self._closed:
+                return None
             self._arrived.clear()
             await self._arrived.wait()
         change = self._waiting.popleft()
@@ -135,24 +143,28 @@ class Feed:
             listener.put(change)
 
     async def run(self) -> None:
-        """Make a snapshot every second while somebody listens, until cancelled."""
+        """Make a snapshot every second while somebody listens; when cancelled, send all away."""
         loop = asyncio.get_running_loop()
-        while True:
-            await self._somebody.wait()
-            began = loop.time()
-            self.tell("snapshot", self._snapshot(True))
-            await asyncio.sleep(max(self._every - (loop.time() - began), 0.1))
+        try:
+            while True:
+                await self._somebody.wait()
+                began = loop.time()
+                self.tell("snapshot", self._snapshot(True))
+                await asyncio.sleep(max(self._every - (loop.time() - began), 0.1))
+        finally:
+            for listener in self._listeners:
+                listener.close()
 
-    async def changes(self) -> AsyncGenerator[Change, None]:
-        """What happens from now on, a snapshot first."""
+    async def changes(self) -> AsyncGenerator[Change]:
+        """What happens from now on, a snapshot first; close it when it is no longer wanted."""
         mine = Subscription()
         self._listeners.add(mine)
         self._somebody.set()
         try:
             self._number += 1
             mine.put(Change(self._number, "snapshot", self._snapshot(False)))
-            while True:
-                yield await mine.next()
+            while (change := await mine.next()) is not None:
+                yield change
         finally:
             self._listeners.discard(mine)
             self.dropped += mine.dropped

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, Literal, TypeVar
 
 import numpy as np
@@ -39,13 +40,17 @@ from twin.desk.views import (
 )
 from twin.editing import edited
 from twin.genealogy import BatchReleased, Milestone
+from twin.ingest import NANOSECONDS
 from twin.intervention import Intervention, Wrote
 from twin.ports import Historian, Surrogate
 from twin.recommendation import Recommendation
 from twin.samples import SampleBatch
+from twin.tags import TagTable
 from twin.trust import ModeChange
 
 Result = TypeVar("Result")
+PIECE: Final = 3600 * NANOSECONDS
+"""Stored time that is read at once, ns."""
 MOST_QUESTIONS: Final = 8
 """Questions to the models that may wait for their thread."""
 Which = Literal["open", "history", "decided"]
@@ -168,6 +173,11 @@ class Reader:
         """The last value of every tag."""
         return overview.values(self._shown, self._now())
 
+    @property
+    def tags(self) -> TagTable:
+        """All tags of the line."""
+        return self._shown.core.tags
+
     def series(self) -> dict[str, str]:
         """Unit of every series that `trend` may be asked for, by name."""
         return {tag.name: tag.unit for tag in self._shown.core.tags}
@@ -229,6 +239,29 @@ class Reader:
             return nothing(tags, wanted, start, end, along)
         draw = along_time if along == "time" else along_web
         return await self._read(lambda historian: draw(historian, tags, wanted, start, end, points))
+
+    async def samples(
+        self, names: Sequence[str], start: int, end: int
+    ) -> AsyncIterator[SampleBatch]:
+        """Stored samples as they came, SI, in pieces of an hour.
+
+        Args:
+            names: of tags.
+            start: ns.
+            end: ns; excluded.
+
+        Raises:
+            UnknownError: no such series.
+            ValueError: none, or too many.
+        """
+        tags, now = self._shown.core.tags, self._now()
+        wanted = chosen(tags, names, "time")
+        kept = int(self._shown.core.line.store.retention * NANOSECONDS)
+        start, end = max(start, now - kept, 0), min(end, now + kept)
+        while start < end:
+            until = min(start + PIECE, end)
+            yield await self._read(partial(_stored, wanted, start, until))
+            start = until
 
     async def rolls(self) -> tuple[RollView, ...]:
         """All rolls, newest first."""
@@ -362,8 +395,11 @@ class Reader:
 
     # the feed
 
-    def changes(self) -> AsyncGenerator[Change, None]:
-        """What happens from now on: a snapshot, then one a second, and events at once."""
+    def changes(self) -> AsyncGenerator[Change]:
+        """What happens from now on: a snapshot, then one a second, and events at once.
+
+        Close it (`contextlib.aclosing`) when it is no longer wanted.
+        """
         return self.feed.changes()
 
     def _snapshot(self, new: bool) -> Snapshot:
@@ -391,3 +427,7 @@ class Reader:
                 value=tuple(value.tolist()),
             )
         return found
+
+
+def _stored(tags: Sequence[int], start: int, end: int, historian: Historian) -> SampleBatch:
+    return historian.read(tags, start, end)

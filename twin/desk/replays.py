@@ -8,11 +8,11 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
@@ -277,29 +277,19 @@ class Playback:
     ) -> DesignView:
         return await self._there(lambda stage: stage.reader.design(targets, values, vary, limits))
 
-    async def changes(self) -> AsyncGenerator[Change, None]:
+    async def changes(self) -> AsyncGenerator[Change]:
         """As `Reader.changes`; one at a time crosses over, so the bounded queue is over there."""
         stage = self._ready.result()
         there = stage.reader.changes()
-
-        def hop(work: Coroutine[Any, Any, Result]) -> asyncio.Future[Result]:
-            self.used = time.monotonic()
-            return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, stage.loop))
-
         try:
-            while True:
-                yield await hop(_next(there))
+            while self._thread.is_alive():
+                change = await self._there(lambda _: anext(there, None))
+                if change is None:
+                    break
+                yield change
         finally:
             if self._thread.is_alive():
-                stage.loop.call_soon_threadsafe(lambda: stage.loop.create_task(_end(there)))
-
-
-async def _next(changes: AsyncGenerator[Change, None]) -> Change:
-    return await anext(changes)
-
-
-async def _end(changes: Any) -> None:
-    await changes.aclose()
+                asyncio.run_coroutine_threadsafe(there.aclose(), stage.loop)
 
 
 async def _play_on(stage: _Stage) -> None:

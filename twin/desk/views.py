@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from twin.configuration.models import Mode
 from twin.recommendation import State
 from twin.tags import ParameterClass, Role
+from twin.users import Role as UserRole
 
 Freshness = Literal["fresh", "stale", "missing"]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -479,6 +480,25 @@ class AuditEntry(View):
     who: str
     what: str
     details: Mapping[str, object]
+
+
+class EventView(View):
+    """Something that happened to the line."""
+
+    time: datetime
+    kind: str
+    subject: str
+    text: str
+
+
+class AccountView(View):
+    """A user or a token."""
+
+    name: str
+    kind: Literal["user", "token"]
+    role: UserRole
+    since: datetime
+    expires: datetime | None
 
 
 class HealthView(View):
