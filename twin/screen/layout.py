@@ -41,12 +41,6 @@ BROWSER_WORDS: Final = (
     "control_limit",
     "residual",
 )
-POLICY: Final = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "connect-src 'self'; object-src 'none'; base-uri 'self'"
-)
-"""What the browser may fetch: nothing from elsewhere."""
 
 
 def head(words: Words, theme: str, assets: str, feed: str | None, start: str, charts: bool) -> None:
@@ -63,7 +57,6 @@ def head(words: Words, theme: str, assets: str, feed: str | None, start: str, ch
     said_ = {key: words.table[key] for key in BROWSER_WORDS}
     page = {"feed": feed, "start": start, "charts": charts}
     ui.add_head_html(
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f'<script>document.documentElement.lang="{words.language}";'
         f'document.documentElement.dataset.theme="{theme}";</script>'
         f'<link rel="stylesheet" href="{assets}/screen.css">'

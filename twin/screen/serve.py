@@ -15,9 +15,8 @@ from nicegui import app as nicegui_app
 from nicegui import ui
 from nicegui.elements.echart import EChart
 
+from twin.api.access import COOKIE
 from twin.desk import Desk, UnknownError
-from twin.desk.door import Door, LoginRefusedError, ThrottledError
-from twin.desk.replays import Replays
 from twin.desk.trends import Along
 from twin.screen import data
 from twin.screen.feed import Hub
@@ -52,7 +51,6 @@ FAVICON: Final = (
 # ECharts comes with nicegui; to have looked at it puts it where the browser can import it
 _ = EChart
 RollKind = Literal["measured", "residual"]
-COOKIE: Final = "twin-session"
 
 
 Page = Callable[..., Awaitable[None]]
@@ -88,14 +86,10 @@ class Screen:
 
     Args:
         desk: reads and decides.
-        door: knows who people are.
-        replays: recordings that are played beside the line.
     """
 
-    def __init__(self, desk: Desk, door: Door, replays: Replays) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._door = door
-        self._recordings = replays
         self._start = secrets.token_hex(4)
         self._hub = Hub(desk, self._start)
         self._replays: dict[str, Hub] = {}
@@ -131,7 +125,7 @@ class Screen:
 
     async def _user(self, cookies: Mapping[str, str]) -> User | None:
         secret = cookies.get(COOKIE)
-        return None if secret is None else await self._door.of_session(secret)
+        return None if secret is None else await self._desk.door.of_session(secret)
 
     def _look(self, identity: str) -> _Look:
         """The line, or a recording that is being replayed.
@@ -141,7 +135,7 @@ class Screen:
         """
         if not identity:
             return _Look(self._desk, self._hub, "", "")
-        found = self._recordings.get(identity)
+        found = self._desk.replays.get(identity)
         hub = self._replays.get(identity)
         if hub is None:
             hub = self._replays[identity] = Hub(found, self._start, f"/replay/{identity}")
@@ -154,8 +148,6 @@ class Screen:
             theme=theme,
             user=user,
             desk=self._desk,
-            door=self._door,
-            replays=self._recordings,
             reader=look.reader,
             hub=look.hub,
             replay=look.replay,
@@ -229,7 +221,7 @@ class Screen:
         token = request.cookies.get(COOKIE, "")
 
         async def logout() -> None:
-            await self._door.logout(token)
+            await self._desk.door.logout(token)
             ui.navigate.to("/login")
 
         frame(visit, key, logout)
@@ -243,11 +235,8 @@ class Screen:
             ui.page_title(f"{words('login')} – {self._desk.configuration.name}")
             ui.dark_mode(theme == "dark")
             head(words, theme, self._assets, None, self._start, charts=False)
-            login.show(
-                words,
-                self._desk.configuration.name,
-                to if to.startswith("/") and not to.startswith("//") else "/",
-            )
+            home = to if to.startswith("/") and not to.startswith("//") else "/"
+            login.show(words, self._desk.configuration.name, home, self._assets)
 
         ui.page("/login")(show)
 
@@ -257,30 +246,6 @@ class Screen:
         async def allowed(request: Request) -> None:
             if await self._user(request.cookies) is None:
                 raise HTTPException(401, "sign in first")
-
-        async def enter(request: Request) -> Response:
-            if not _same_origin(request.headers):
-                raise HTTPException(403, "from another site")
-            form = await request.json()
-            name, password = str(form.get("name", "")), str(form.get("password", ""))
-            words, _ = _settings(request.cookies, request.headers.get("accept-language", ""))
-            try:
-                _, token = await self._door.login(name, password, _address(request))
-            except LoginRefusedError:
-                return JSONResponse({"why": words("wrong_login")}, 401)
-            except ThrottledError as error:
-                why = words("wait_login", seconds=f"{error.wait:.0f}")
-                return JSONResponse({"why": why}, 429)
-            answer = JSONResponse({"ok": True})
-            answer.set_cookie(
-                COOKIE,
-                token,
-                httponly=True,
-                samesite="strict",
-                secure=request.url.scheme == "https",
-                path="/",
-            )
-            return answer
 
         async def trend(
             request: Request,
@@ -368,7 +333,6 @@ class Screen:
             ("roll.csv", roll_csv),
         ):
             app.get(f"/screen/data/{address}", include_in_schema=False)(call)
-        app.post("/screen/login", include_in_schema=False)(enter)
         app.websocket("/screen/feed")(feed)
 
     def _found(self, identity: str) -> _Look:
@@ -384,10 +348,6 @@ def _fingerprint() -> str:
     for file in sorted(ASSETS.iterdir()):
         found.update(file.read_bytes())
     return found.hexdigest()[:12]
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
 
 
 def _settings(cookies: Mapping[str, str], accepts: str) -> tuple[Words, str]:

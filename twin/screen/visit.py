@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from inspect import isawaitable
 from typing import TypeAlias
 from urllib.parse import urlencode
 
-from nicegui import context
+from nicegui import background_tasks, context
 
 from twin.desk import Desk
-from twin.desk.door import Door
-from twin.desk.replays import Playback, Replays
+from twin.desk.replays import Playback
 from twin.screen.feed import Hub
 from twin.screen.words import Words
 from twin.users import Role, User
@@ -29,8 +28,6 @@ class Visit:
     theme: str
     user: User
     desk: Desk
-    door: Door
-    replays: Replays
     reader: Source
     """Of the line, or of the recording that is replayed."""
     hub: Hub
@@ -59,8 +56,13 @@ class Visit:
         """Call back, on this page, soon after something of these kinds happened."""
         client = context.client
 
-        def on_page() -> None:
+        async def on_page() -> None:
             with client:
-                call()
+                found = call()
+                if isawaitable(found):
+                    await found
 
-        client.on_delete(self.hub.follow(kinds, partial(on_page)))
+        def soon() -> None:
+            background_tasks.create(on_page(), name="page")
+
+        client.on_delete(self.hub.follow(kinds, soon))

@@ -32,6 +32,20 @@ function line(level, name, label) {
   return { yAxis: level, name, label: { formatter: label, position: "insideEndTop" } };
 }
 
+/** The points of one line; where nothing came for long it is broken, not drawn through. */
+function broken(chart, value) {
+  const known = chart.points.filter((row) => value(row) !== null && value(row) !== undefined);
+  if (known.length < 3) return known.map((row) => [row[0], value(row)]);
+  const steps = known.slice(1).map((row, i) => row[0] - known[i][0]).sort((a, b) => a - b);
+  const longest = Math.max(6 * steps[Math.floor(steps.length / 2)], (known.at(-1)[0] - known[0][0]) / 60);
+  const points = [];
+  known.forEach((row, i) => {
+    if (i && row[0] - known[i - 1][0] > longest) points.push([(row[0] + known[i - 1][0]) / 2, null]);
+    points.push([row[0], value(row)]);
+  });
+  return points;
+}
+
 /** Predicted against measured with its interval, target and limits. */
 function trendOption(chart) {
   const { size, text, axis } = base();
@@ -39,7 +53,8 @@ function trendOption(chart) {
   const lines = [];
   if (data.target !== null) lines.push({ ...line(data.target, "target", word("target")), lineStyle: { type: "dashed", color: css("--edge-strong"), width: 1.5 } });
   for (const limit of data.limits ?? []) lines.push({ ...line(limit, "limit", ""), lineStyle: { type: "solid", color: css("--edge-strong"), width: 1.5 } });
-  const at = (column) => chart.points.map((row) => [row[0], row[column]]);
+  const at = (column) => broken(chart, (row) => row[column]);
+  const both = (value) => broken(chart, (row) => (row[2] === null || row[3] === null ? null : value(row)));
   return {
     animation: false, textStyle: text,
     grid: { left: 3.4 * size, right: 0.8 * size, top: 0.9 * size, bottom: 1.9 * size },
@@ -48,17 +63,18 @@ function trendOption(chart) {
     yAxis: { type: "value", scale: true, ...axis, axisLabel: { ...axis.axisLabel, formatter: (v) => number(v, digits) } },
     dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "shift" }],
     series: [
-      { id: "low", type: "line", stack: "band", stackStrategy: "all", symbol: "none", silent: true, lineStyle: { opacity: 0 }, data: at(2) },
-      { id: "band", type: "line", stack: "band", stackStrategy: "all", symbol: "none", silent: true, lineStyle: { opacity: 0 }, areaStyle: { color: css("--twin"), opacity: 0.22 }, data: chart.points.map((row) => [row[0], row[2] === null || row[3] === null ? null : row[3] - row[2]]) },
-      { id: "said", type: "line", name: word("predicted"), symbol: "none", connectNulls: true, color: css("--twin"), lineStyle: { width: 2.5 }, data: at(1), markLine: { symbol: "none", silent: true, animation: false, data: lines, label: { ...text } } },
-      { id: "read", type: "line", name: word("measured"), symbol: "none", connectNulls: true, color: css("--ink"), lineStyle: { width: 1.8 }, data: at(4) },
+      { id: "low", type: "line", stack: "band", stackStrategy: "all", symbol: "none", silent: true, lineStyle: { opacity: 0 }, data: both((row) => row[2]) },
+      { id: "band", type: "line", stack: "band", stackStrategy: "all", symbol: "none", silent: true, lineStyle: { opacity: 0 }, areaStyle: { color: css("--twin"), opacity: 0.22 }, data: both((row) => row[3] - row[2]) },
+      { id: "said", type: "line", name: word("predicted"), symbol: "none", color: css("--twin"), lineStyle: { width: 2.5 }, data: at(1), markLine: { symbol: "none", silent: true, animation: false, data: lines, label: { ...text } } },
+      { id: "read", type: "line", name: word("measured"), symbol: "none", color: css("--ink"), lineStyle: { width: 1.8 }, data: at(4) },
     ],
   };
 }
 
 function tooltip(rows, chart) {
   if (!rows.length) return "";
-  const row = chart.points[rows[0].dataIndex];
+  const at = rows[0].value[0];
+  const row = chart.points.find((each) => each[0] === at);
   if (!row) return "";
   const where = chart.axis === "web" ? `${number(row[0], 1)} m` : clock(row[0], true);
   const value = (column) => `${number(row[column], chart.data.digits)} ${chart.data.unit}`;

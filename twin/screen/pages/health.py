@@ -15,7 +15,7 @@ async def show(visit: Visit) -> None:
     health = await visit.desk.health()
 
     def state(each: ConnectorView) -> None:
-        with el("span", classes="flow"):
+        with el("span", classes="flow nowrap"):
             said(f"dot.{each.name}", "dot")
             said(f"connector.{each.name}")
 

@@ -7,29 +7,21 @@ from nicegui import ui
 from twin.screen.parts import el
 from twin.screen.words import Words
 
-ENTER = """
-document.addEventListener("submit", async (event) => {
-  const form = event.target;
-  if (!form.matches(".login form")) return;
-  event.preventDefault();
-  const body = JSON.stringify(Object.fromEntries(new FormData(form)));
-  const headers = { "content-type": "application/json" };
-  const answer = await fetch("/screen/login", { method: "POST", body, headers });
-  if (answer.ok) { location.href = form.dataset.to; return; }
-  const wrong = form.querySelector("[role=alert]");
-  wrong.textContent = (await answer.json()).why;
-  form.querySelector("[name=password]").select();
-});
-"""
 
-
-def show(words: Words, name: str, to: str, note: str = "") -> None:
+def show(words: Words, name: str, to: str, assets: str) -> None:
     """Build the page; `to` is where the person wanted to go."""
-    ui.add_head_html(f"<script>{ENTER}</script>")
+    ui.add_head_html(f'<script type="module" src="{assets}/login.js"></script>')
     with el("section", classes="panel login"):
         el("h1", name)
         el("p", words("login"), "soft")
-        with el("form", classes="stack", data_to=to, method="post"):
+        with el(
+            "form",
+            classes="stack",
+            data_to=to,
+            data_wrong=words("wrong_login"),
+            data_wait=words.table["wait_login"],
+            method="post",
+        ):
             for field, kind, complete in (
                 ("name", "text", "username"),
                 ("password", "password", "current-password"),
@@ -46,8 +38,6 @@ def show(words: Words, name: str, to: str, note: str = "") -> None:
                     )
             el("p", classes="wrong", role="alert")
             el("button", words("sign_in"), "q-btn primary big", type="submit")
-        if note:
-            el("p", note, "small soft pre")
         with el("div", classes="flow"):
             el(
                 "button",

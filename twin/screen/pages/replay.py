@@ -27,13 +27,13 @@ async def show(visit: Visit, identity: str) -> None:
     found = None
     if identity:
         try:
-            found = await visit.replays.get(identity).state()
+            found = await visit.desk.replays.get(identity).state()
         except UnknownError:
             say(words("not_found"), bad=True)
     if found is not None:
         _Player(visit, found).show()
     with panel(words("recordings")):
-        recordings = await visit.replays.recordings()
+        recordings = await visit.desk.replays.recordings()
         if not recordings:
             empty("replay", words("no_recordings"), words("no_recordings_why"))
             return
@@ -45,7 +45,7 @@ def _recordings(visit: Visit, recordings: tuple[RecordingView, ...]) -> None:
 
     async def open_it(name: str) -> None:
         try:
-            opened = await visit.replays.open(name, visit.user.name)
+            opened = await visit.desk.replays.open(name, visit.user.name)
         except (BusyError, UnknownError, ValueError, NotAllowedError, OSError) as error:
             say(words("failed_to", why=str(error)), bad=True)
             return
@@ -78,7 +78,7 @@ class _Player:
     def __init__(self, visit: Visit, state: ReplayView) -> None:
         self._visit = visit
         self._state = state
-        self._playback = visit.replays.get(state.id)
+        self._playback = visit.desk.replays.get(state.id)
         self._sliding = False
 
     def show(self) -> None:
@@ -178,5 +178,5 @@ class _Player:
     async def _close(self) -> None:
         # somebody else may have closed it
         with suppress(UnknownError):
-            await self._visit.replays.close(self._state.id)
+            await self._visit.desk.replays.close(self._state.id)
         ui.navigate.to("/recordings")

@@ -75,7 +75,7 @@ async def show(visit: Visit, name: str) -> None:
         el("span", classes="grow")
         if visit.live and visit.may("engineer"):
             _modes(visit, step)
-    said(f"doubt.{name}", "reason now small", tag="p").props["data-show"] = f"doubt.{name}"
+    said(f"doubt.{name}", "notice", tag="p").props["data-show"] = f"doubt.{name}"
     with el("div", classes="split"):
         with el("div", classes="stack"):
             _Trends(visit, step).show()

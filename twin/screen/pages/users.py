@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from nicegui import ui
 
+from twin.desk.views import AccountView
 from twin.screen.parts import button, confirm, el, on_page, panel, say, table
 from twin.screen.visit import Visit
-from twin.users import ROLES, SHORTEST, Account
+from twin.users import ROLES, SHORTEST, NotAllowedError
 
 
 async def show(visit: Visit) -> None:
@@ -21,7 +20,7 @@ async def show(visit: Visit) -> None:
 
     @ui.refreshable
     async def accounts() -> None:
-        found = await asyncio.to_thread(visit.door.users.accounts)
+        found = await visit.desk.accounts(visit.user)
         with panel(words("users")):
             _accounts(visit, found, accounts.refresh)
 
@@ -40,40 +39,32 @@ async def show(visit: Visit) -> None:
                 table([words("role"), words("may")], rows, caption=words("role"))
 
 
-async def _do(
-    visit: Visit, work: Callable[[], object], what: str, details: dict[str, object]
-) -> bool:
-    """Change the accounts on a thread: hashing takes its time; whether it was done."""
+async def _do(visit: Visit, work: Awaitable[object]) -> bool:
+    """Change the accounts; whether it was done."""
     try:
-        await asyncio.to_thread(work)
-    except ValueError as error:
+        await work
+    except (NotAllowedError, ValueError) as error:
         say(visit.words("failed_to", why=visit.words.sentence(str(error))), bad=True)
         return False
-    visit.desk.audited(visit.user.name, what, details)
     return True
 
 
-def _accounts(visit: Visit, accounts: list[Account], again: Callable[[], object]) -> None:
-    words, users = visit.words, visit.door.users
+def _accounts(visit: Visit, accounts: tuple[AccountView, ...], again: Callable[[], object]) -> None:
+    words = visit.words
 
-    async def remove(account: Account) -> None:
+    async def remove(account: AccountView) -> None:
         text = words("remove_sure", name=account.name)
         if not await confirm(text, words("remove"), words("cancel"), "danger"):
             return
-        if await _do(
-            visit, partial(users.remove, account.name), "remove user", {"name": account.name}
-        ):
+        if await _do(visit, visit.desk.remove_account(visit.user, account.name)):
             again()
 
-    def actions(account: Account) -> None:
+    def actions(account: AccountView) -> None:
         with el("div", classes="flow"):
             if account.kind == "user":
                 button(words("set_password"), partial(_password, visit, account.name), "flat")
             mine = account.name == visit.user.name
             button(words("remove"), partial(remove, account), "flat", disabled=mine)
-
-    def since(account: Account) -> str:
-        return words.time(datetime.fromtimestamp(account.since / 1e9, UTC))
 
     table(
         [words("name"), words("kind"), words("role"), words("since"), ""],
@@ -82,7 +73,7 @@ def _accounts(visit: Visit, accounts: list[Account], again: Callable[[], object]
                 each.name,
                 words(f"kind_{each.kind}"),
                 words(f"role_{each.role}"),
-                since(each),
+                words.time(each.since),
                 partial(actions, each),
             ]
             for each in accounts
@@ -96,8 +87,8 @@ def _add(visit: Visit, again: Callable[[], object]) -> None:
 
     async def add() -> None:
         given, chosen = str(name.value or ""), next(each for each in ROLES if each == role.value)
-        work = partial(visit.door.users.add, given, chosen, str(password.value or ""))
-        if await _do(visit, work, "add user", {"name": given, "role": chosen}):
+        work = visit.desk.add_user(visit.user, given, chosen, str(password.value or ""))
+        if await _do(visit, work):
             say(words("added", name=given))
             name.value = password.value = ""
             again()
@@ -119,8 +110,8 @@ async def _password(visit: Visit, name: str) -> None:
     words = visit.words
 
     async def save() -> None:
-        work = partial(visit.door.users.set_password, name, str(new.value or ""))
-        if await _do(visit, work, "set password", {"name": name}):
+        work = visit.desk.set_password(visit.user, name, str(new.value or ""))
+        if await _do(visit, work):
             say(words("passwords"))
             dialog.close()
 

@@ -27,6 +27,7 @@ _UNITS: Final = [
     )
 ]
 """Units as they stand in sentences of the twin, and as people write them."""
+_IDENTIFIER: Final = re.compile(r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b")
 LANGUAGES: Final = tuple(_TABLES)
 
 
@@ -80,9 +81,15 @@ class Words:
         """A sentence of the twin in this language; as it is where no phrase fits it."""
         said = "; ".join(self._phrase(part) for part in text.split("; "))
         said = re.sub(r"-(?=\d)", "−", said)
+        said = _IDENTIFIER.sub(lambda found: self._within(found[0]), said)
         for plain, sign in _UNITS:
             said = plain.sub(sign, said)
         return said[:1].upper() + said[1:]
+
+    def _within(self, identifier: str) -> str:
+        """A name inside a sentence."""
+        known: str | None = _TABLES[self.language].NAMES.get(identifier)
+        return known or identifier.replace("_", " ")
 
     def _phrase(self, text: str) -> str:
         for pattern, template in _TABLES[self.language].PHRASES:
