@@ -223,6 +223,7 @@ function drawn() {
   });
 }
 
+window.twin = { state };
 await drawn();
 document.querySelector("main").setAttribute("tabindex", "-1");
 show();
