@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.service_in_process import ServedLine, served_line
 from twin.api import Server, make_app
-from twin.app import RECORDINGS, start_recording
+from twin.app import RECORDINGS, configure_logging, start_recording
 from twin.screen import Screen
 from twin.users import Role
 
@@ -88,5 +88,6 @@ def tell(answer: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
+    configure_logging(sys.stderr)
     name, where, what, number = sys.argv[1:5]
     asyncio.run(main(Path(name), int(where), what, int(number)))
