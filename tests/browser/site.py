@@ -31,7 +31,7 @@ PAGES = {
     "replay": "/recordings", "laboratory": "/laboratory", "alarms": "/alarms", "models": "/models",
     "audit": "/audit", "health": "/health", "users": "/users",
 }  # fmt: skip
-PATIENCE = 60_000
+PATIENCE = 30_000
 """Milliseconds: the machine may be busy with other things."""
 expect.set_options(timeout=PATIENCE)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from inspect import isawaitable
 from typing import Literal
 
 from nicegui import context, html, ui
@@ -80,6 +81,19 @@ def empty(sign: str, text: str, why: str = "") -> None:
             el("p", why, "small")
 
 
+def on_page(do: Handler) -> Callable[[], Awaitable[None]]:
+    """A handler that goes on although what it hangs on is drawn anew meanwhile."""
+    client = context.client
+
+    async def handle() -> None:
+        with client:
+            found = do()
+            if isawaitable(found):
+                await found
+
+    return handle
+
+
 def button(
     text: str,
     do: Handler | None = None,
@@ -89,7 +103,9 @@ def button(
     label: str = "",
 ) -> ui.button:
     """A button of at least 44 px."""
-    made = ui.button(text, on_click=do, icon=sign or None, color=None)
+    made = ui.button(
+        text, on_click=None if do is None else on_page(do), icon=sign or None, color=None
+    )
     made.props("flat no-caps unelevated").classes(classes)
     if label:
         made.props["aria-label"] = label
@@ -352,14 +368,9 @@ def say(text: str, bad: bool = False) -> None:
     )
 
 
-def on_page() -> Element:
-    """Where dialogs stand: what is drawn anew elsewhere does not take them along."""
-    return context.client.content
-
-
 async def confirm(text: str, yes: str, no: str, classes: str = "primary") -> bool:
     """Ask before something that cannot be taken back."""
-    with on_page(), ui.dialog() as dialog, ui.card().classes("dialog"):
+    with ui.dialog() as dialog, ui.card().classes("dialog"):
         el("h2", text)
         with el("div", classes="flow"):
             button(yes, lambda: dialog.submit(True), classes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import isawaitable
 from typing import TypeAlias
 from urllib.parse import urlencode
 
@@ -13,6 +12,7 @@ from nicegui import background_tasks, context
 from twin.desk import Desk
 from twin.desk.replays import Playback
 from twin.screen.feed import Hub
+from twin.screen.parts import on_page
 from twin.screen.words import Words
 from twin.users import Role, User
 
@@ -54,15 +54,9 @@ class Visit:
 
     def follow(self, kinds: tuple[str, ...], call: Callable[[], object]) -> None:
         """Call back, on this page, soon after something of these kinds happened."""
-        client = context.client
-
-        async def on_page() -> None:
-            with client:
-                found = call()
-                if isawaitable(found):
-                    await found
+        handle = on_page(call)
 
         def soon() -> None:
-            background_tasks.create(on_page(), name="page")
+            background_tasks.create(handle(), name="page")
 
-        client.on_delete(self.hub.follow(kinds, soon))
+        context.client.on_delete(self.hub.follow(kinds, soon))

@@ -11,7 +11,7 @@ from nicegui import ui
 from twin.desk import BusyError, DecidedError, UnknownError
 from twin.desk.views import Advice, ExpectedEffect, SetpointChange
 from twin.editing import EditRefusedError
-from twin.screen.parts import button, el, empty, icon, number, on_page, panel, say, static_bar
+from twin.screen.parts import button, el, empty, icon, number, panel, say, static_bar
 from twin.screen.visit import Visit
 from twin.screen.words import Words, digits
 from twin.users import NotAllowedError
@@ -235,7 +235,7 @@ async def _accept(board: _Board, advice: Advice) -> None:
     # where somebody has decided meanwhile, to accept says who
     with suppress(UnknownError):
         objections = (await visit.reader.preview(advice.id)).objections
-    with on_page(), ui.dialog() as dialog, ui.card().classes("dialog"):
+    with ui.dialog() as dialog, ui.card().classes("dialog"):
         el("h2", words("accept_sure"))
         for change in advice.changes:
             _change(words, change)
@@ -304,7 +304,7 @@ async def _reject(board: _Board, advice: Advice) -> None:
             return
         dialog.close()
 
-    with on_page(), ui.dialog() as dialog, ui.card().classes("dialog"):
+    with ui.dialog() as dialog, ui.card().classes("dialog"):
         el("h2", words("reject_title"))
         reason = ui.input(words("reason")).props("outlined autofocus").classes("w-full")
         reason.style("width:100%").on("keydown.enter", send)
@@ -342,7 +342,7 @@ async def _edit(board: _Board, advice: Advice) -> None:
         if await _carry_out(board, advice, chosen()):
             dialog.close()
 
-    with on_page(), ui.dialog() as dialog, ui.card().classes("dialog"):
+    with ui.dialog() as dialog, ui.card().classes("dialog"):
         el("h2", words("edit_title"))
         for change in advice.changes:
             decimals = places(change.before, change.after)

@@ -8,7 +8,7 @@ from nicegui import ui
 
 from twin.desk import UnknownError
 from twin.desk.views import AlarmView
-from twin.screen.parts import button, el, empty, panel, say, table
+from twin.screen.parts import button, el, empty, on_page, panel, say, table
 from twin.screen.visit import Visit
 from twin.screen.words import Words
 from twin.users import NotAllowedError
@@ -86,7 +86,7 @@ def _standing(visit: Visit, alarms: list[AlarmView], again: object) -> None:
                 el("span", words(alarm.state), "chip")
             with button(words("shelve"), disabled=not allowed), ui.menu():
                 for text, seconds in SHELVES.items():
-                    ui.menu_item(text, partial(handle, alarm, seconds))
+                    ui.menu_item(text, on_page(partial(handle, alarm, seconds)))
 
     table(
         [words("priority"), words("subject"), words("text"), words("raised"), words("state")],

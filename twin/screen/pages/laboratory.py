@@ -9,7 +9,7 @@ from nicegui import ui
 
 from twin.desk import DecidedError, Entry, ImplausibleError, UnknownError
 from twin.desk.views import LaboratoryChoice, LaboratoryEntry
-from twin.screen.parts import button, confirm, el, empty, on_page, panel, put, say, table
+from twin.screen.parts import button, confirm, el, empty, panel, put, say, table
 from twin.screen.visit import Visit
 from twin.screen.words import digits
 from twin.users import NotAllowedError
@@ -239,7 +239,7 @@ async def _correct(visit: Visit, entry: LaboratoryEntry) -> None:
         ):
             dialog.close()
 
-    with on_page(), ui.dialog() as dialog, ui.card().classes("dialog"):
+    with ui.dialog() as dialog, ui.card().classes("dialog"):
         el("h2", words("correct_title", id=entry.id))
         value = ui.number(
             f"{words.full(entry.parameter)}, {words.unit(entry.unit)}", value=entry.value

@@ -8,7 +8,7 @@ from functools import partial
 from nicegui import ui
 
 from twin.desk.views import AccountView
-from twin.screen.parts import button, confirm, el, on_page, panel, say, table
+from twin.screen.parts import button, confirm, el, panel, say, table
 from twin.screen.visit import Visit
 from twin.users import ROLES, SHORTEST, NotAllowedError
 
@@ -115,7 +115,7 @@ async def _password(visit: Visit, name: str) -> None:
             say(words("passwords"))
             dialog.close()
 
-    with on_page(), ui.dialog() as dialog, ui.card().classes("dialog"):
+    with ui.dialog() as dialog, ui.card().classes("dialog"):
         el("h2", f"{words('new_password')}: {name}")
         new = ui.input(words("new_password"), password=True).props("outlined autofocus")
         new.props("autocomplete=new-password").style("width:100%")
