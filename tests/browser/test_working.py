@@ -48,7 +48,7 @@ def test_a_laboratory_value_is_doubted_entered_and_corrected(site: Site, visit: 
 
 def test_what_if_answers_a_slider_and_finds_the_way_back(site: Site, visit: Visit) -> None:
     page = visit("vera").go("/what-if")
-    loading = page.locator("[data-output='coating.mass_loading'] .value")
+    loading = page.locator(".results [data-output='coating.mass_loading'] .value")
     before = float(loading.inner_text())
     slider = page.get_by_role("slider", name=re.compile("Pump flow"))
     slider.locator("[tabindex]").focus()
@@ -80,6 +80,8 @@ def test_a_recording_is_played_and_cannot_be_mistaken(site: Site, visit: Visit) 
     player.get_by_role("button", name="Play", exact=True).click()
     expect(player).to_contain_text("ended")
     end = player.locator(".now-time").inner_text()
+    # back to the middle, and on from there as slow as life
+    player.get_by_role("button", name="1 times life", exact=True).click()
     slider = player.get_by_role("slider", name="Position")
     box = slider.bounding_box()
     assert box is not None

@@ -139,13 +139,21 @@ function found(message) {
   away = null;
   patience = 500;
   if (!since) return;
-  const box = document.querySelector(".news");
-  if (!box) return;
-  box.classList.remove("hidden");
-  put(box.querySelector("h2"), word("back", { since: clock(since), until: clock(Date.now()) }));
-  const list = box.querySelector("ul");
   const items = message.meanwhile?.length ? message.meanwhile : [word("nothing_meanwhile")];
-  list.replaceChildren(...items.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+  const title = word("back", { since: clock(since), until: clock(Date.now()) });
+  sessionStorage.setItem("twin-news", JSON.stringify({ title, items }));
+  news();
+}
+
+/** What was missed stands on every page until somebody has closed it. */
+function news() {
+  const told = JSON.parse(sessionStorage.getItem("twin-news") ?? "null");
+  const box = document.querySelector(".news");
+  if (!told || !box) return;
+  box.classList.remove("hidden");
+  put(box.querySelector("h2"), told.title);
+  const lines = told.items.map((text) => Object.assign(document.createElement("li"), { textContent: text }));
+  box.querySelector("ul").replaceChildren(...lines);
 }
 
 function connect() {
@@ -206,6 +214,7 @@ addEventListener("click", (event) => {
     remember("twin-language", language === "de" ? "en" : "de");
     location.reload();
   } else if (button.dataset.do === "close-news") {
+    sessionStorage.removeItem("twin-news");
     document.querySelector(".news").classList.add("hidden");
   } else if (button.dataset.do === "skip") {
     event.preventDefault();
@@ -227,5 +236,6 @@ window.twin = { state };
 await drawn();
 document.querySelector("main").setAttribute("tabindex", "-1");
 show();
+news();
 connect();
 if (setting.charts) import("./charts.js");

@@ -127,8 +127,9 @@ class _Player:
 
     def _draw(self) -> None:
         words, state = self._visit.words, self._state
-        self._play.text = words("play") if state.paused else words("pause")
-        self._play.props["icon"] = "play_arrow" if state.paused else "pause"
+        stands = state.paused or state.ended
+        self._play.text = words("play") if stands else words("pause")
+        self._play.props["icon"] = "play_arrow" if stands else "pause"
         put(self._time, words.time(state.now))
         said = "ended" if state.ended else "paused" if state.paused else "playing"
         put(self._what, words(said))
