@@ -12,13 +12,14 @@ from typing import Any, Final, Generic, TypeVar
 
 import structlog
 
-from twin.ports import ConnectionState
+from twin.ports import ConnectionState, Incident
 
 Item = TypeVar("Item")
 
 _LOG: Final = structlog.get_logger()
 _LOG_PAUSE: Final = 60.0
 _EXCERPT: Final = 120
+_INCIDENTS: Final = 100
 
 
 @dataclass(slots=True)
@@ -32,6 +33,8 @@ class Counters:
     error: str | None = "not yet connected"
     refused: dict[str, int] = field(default_factory=dict)
     marked: int = 0
+    _incidents: deque[Incident] = field(default_factory=lambda: deque(maxlen=_INCIDENTS))
+    _refusal: tuple[str, str] | None = None
     _logged: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def connect(self) -> None:
@@ -40,6 +43,7 @@ class Counters:
             self.since = time.time_ns()
             _LOG.info("connected", connector=self.name)
         self.connected, self.error = True, None
+        self._refusal = None
 
     def disconnect(self, error: str) -> None:
         """The connection is gone; logged when it went or the reason is another."""
@@ -48,6 +52,13 @@ class Counters:
         if error != self.error:
             _LOG.warning("not connected", connector=self.name, error=error)
         self.connected, self.error = False, error
+
+    def refuse_peer(self, what: str, said: str, now: int) -> None:
+        """One side refuses the other; repeated attempts for the same reason are one incident."""
+        if (what, said) != self._refusal:
+            self._refusal = what, said
+            number = self._incidents[-1].number + 1 if self._incidents else 1
+            self._incidents.append(Incident(number, now, what, said))
 
     def refuse(self, reason: str, marked: bool = False, **facts: Any) -> None:
         """Count a message without a usable sample; `marked`: it is handed on as a bad one."""
@@ -74,6 +85,7 @@ class Counters:
             dict(self.refused),
             self.marked,
             self.error,
+            tuple(self._incidents),
         )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import secrets
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,11 +20,14 @@ from typing import Any, Final, Literal
 import orjson
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connectors.intake import Counters, Intake, pauses
+from connectors.mqtt_security import broken_off, explained, refusal, secure
+from connectors.refusal import RefusedError
 from connectors.unit_names import mismatch
 from twin.clock import Clock
 from twin.configuration.models import LineConfiguration, MqttAddress, MqttConnector
@@ -47,6 +52,7 @@ _LATEST: Final = 1 << 63
 _KEEP_ALIVE: Final = 10
 _PATIENCE: Final = 5.0
 _PACKETS_AT_ONCE: Final = 200
+_UNACKNOWLEDGED: Final = 10_000
 _MISSING: Final = object()
 
 
@@ -75,10 +81,19 @@ class _Row:
     quality: int
 
 
+_Receipt = tuple[paho.Client, int]
+"""A message that waits to be acknowledged: the connection that it came by, and its number there."""
+
+
 class MqttSource:
     """The tags of one MQTT broker: a `Source` of their samples, and a publisher.
 
     It speaks MQTT 5, and 3.1.1 with a broker that refuses 5.
+
+    A lasting source acknowledges messages once `safe` says that they will outlast a crash, and its
+    session outlasts its connection: what comes while it is away, or was not acknowledged, the
+    broker keeps and sends again. The broker sends no more than `capacity` allows before it is
+    acknowledged.
     """
 
     def __init__(
@@ -90,6 +105,7 @@ class MqttSource:
         linger: float = 0.05,
         capacity: int = 500_000,
         publish_timeout: float = 2.0,
+        lasting: bool = False,
     ) -> None:
         """
         Args:
@@ -99,6 +115,8 @@ class MqttSource:
             linger: how long samples wait for others to make a batch, s.
             capacity: samples kept for a slow reader; then the oldest are dropped and counted.
             publish_timeout: how long the broker may take to acknowledge a publication, s.
+            lasting: the session is the line's own, one at a time, and `safe` is called for every
+                batch; else it is a visitor's, under a name of its own and gone with the connection.
         """
         connector = configuration.connectors[name]
         if not isinstance(connector, MqttConnector):
@@ -109,7 +127,14 @@ class MqttSource:
         self._publish_timeout = publish_timeout
         self._signals = _signals(name, configuration)
         self._topics = tuple(dict.fromkeys(signal.address.topic for signal in self._signals))
-        self._intake: Intake[tuple[_Row | OfflineMeasurement, ...]] = Intake(capacity, linger)
+        self._lasting = lasting
+        self._client_id = connector.client_id
+        if not lasting:
+            self._client_id += f"-{secrets.token_hex(4)}"
+        self._window = min(_UNACKNOWLEDGED, max(1, capacity // max(1, len(self._signals))))
+        self._unsafe: deque[list[_Receipt]] = deque()
+        self._intake: Intake[tuple[tuple[_Row | OfflineMeasurement, ...], _Receipt | None]]
+        self._intake = Intake(capacity, linger)
         self._counters = Counters(name)
         self._gap = False
         self._client: paho.Client | None = None
@@ -128,6 +153,9 @@ class MqttSource:
         while True:
             try:
                 await self._serve()
+            except RefusedError as error:
+                self._counters.refuse_peer(error.what, str(error), self._clock.now())
+                self._lost(str(error))
             except Exception as error:  # whatever the library raises, the other connectors go on
                 if self._counters.connected:
                     waits = pauses(self._connector.reconnect_max_delay)
@@ -137,7 +165,18 @@ class MqttSource:
     async def batches(self) -> AsyncIterator[SampleBatch]:
         """What arrived, in batches; tag indices of the line's tag table, SI."""
         while True:
-            arrived = [element for parcel in await self._intake.take() for element in parcel]
+            parcels = await self._intake.take()
+            arrived = [element for elements, _ in parcels for element in elements]
+            receipts = [receipt for _, receipt in parcels if receipt is not None]
+            if not arrived:
+                # in order, as MQTT wants it: behind those that came before
+                if self._unsafe:
+                    self._unsafe[-1] += receipts
+                else:
+                    self._acknowledge(receipts)
+                continue
+            if self._lasting:
+                self._unsafe.append(receipts)
             rows = [element for element in arrived if isinstance(element, _Row)]
             batch = SampleBatch.of(
                 [row.tag for row in rows],
@@ -149,6 +188,17 @@ class MqttSource:
                 element for element in arrived if isinstance(element, OfflineMeasurement)
             )
             yield SampleBatch(batch.tag, batch.time, batch.value, batch.quality, offline)
+
+    def safe(self) -> None:
+        """The oldest batch not yet said so of will outlast a crash: its messages too are done."""
+        if self._unsafe:
+            self._acknowledge(self._unsafe.popleft())
+
+    def _acknowledge(self, receipts: Iterable[_Receipt]) -> None:
+        for client, number in receipts:
+            # what came by a connection that is gone comes again
+            if client.is_connected():
+                client.ack(number, 1)
 
     async def publish(self, topic: str, payload: bytes, retain: bool = False) -> bool:
         """Publish at QoS 1; whether the broker acknowledged it in time."""
@@ -171,13 +221,18 @@ class MqttSource:
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         broken: asyncio.Future[str] = loop.create_future()
-        ready: asyncio.Future[str | None] = loop.create_future()
+        ready: asyncio.Future[ConnectionError | None] = loop.create_future()
         connector = self._connector
         modern = self._protocol == MQTTProtocolVersion.MQTTv5
         client = paho.Client(
-            CallbackAPIVersion.VERSION2, connector.client_id, protocol=self._protocol
+            CallbackAPIVersion.VERSION2,
+            self._client_id,
+            clean_session=None if modern else not self._lasting,
+            protocol=self._protocol,
+            manual_ack=self._lasting,
         )
         client.connect_timeout = _PATIENCE
+        await asyncio.to_thread(secure, client, connector)
 
         def connected(
             _: paho.Client, __: Any, ___: Any, reason: ReasonCode, ____: Properties | None
@@ -185,7 +240,7 @@ class MqttSource:
             if reason.is_failure:
                 if reason == "Unsupported protocol version":
                     self._protocol = MQTTProtocolVersion.MQTTv311
-                _settle(ready, f"the broker refuses the connection: {reason}")
+                _settle(ready, refusal(connector, reason))
             elif not self._topics:
                 _settle(ready, None)
             elif modern:
@@ -202,7 +257,7 @@ class MqttSource:
                 for topic, reason in zip(self._topics, reasons, strict=False)
                 if reason.is_failure
             ]
-            _settle(ready, "; ".join(refused) or None)
+            _settle(ready, ConnectionError("; ".join(refused)) if refused else None)
 
         def disconnected(
             _: paho.Client, __: Any, ___: Any, reason: ReasonCode, ____: Properties | None
@@ -220,27 +275,31 @@ class MqttSource:
         client.on_disconnect = disconnected
         client.on_publish = published
         client.on_message = lambda _, __, message: self.receive(
-            message.topic, bytes(message.payload)
+            message.topic,
+            bytes(message.payload),
+            (client, message.mid) if self._lasting and message.qos else None,
         )
 
         pump = _Pump(client, loop)
         try:
             async with asyncio.timeout(_PATIENCE):
-                await _unattended(
-                    partial(
-                        client.connect,
-                        connector.host,
-                        connector.port,
-                        _KEEP_ALIVE,
+                with explained(connector):
+                    await _unattended(
+                        partial(
+                            client.connect,
+                            connector.host,
+                            connector.port,
+                            _KEEP_ALIVE,
+                            **(self._session() if modern else {}),
+                        )
                     )
-                )
                 pump.start()
                 done, _ = await asyncio.wait((ready, broken), return_when=asyncio.FIRST_COMPLETED)
-            if broken in done:
-                raise ConnectionError(broken.result())
+            if broken in done and not ready.done():
+                raise broken_off(connector, broken.result())
             problem = ready.result()
             if problem is not None:
-                raise ConnectionError(problem)
+                raise problem
             self._client = client
             self._gap = False
             self._counters.connect()
@@ -265,22 +324,37 @@ class MqttSource:
                 for signal in self._signals
                 if not signal.offline
             )
-            self._intake.put(rows, len(rows))
+            self._intake.put((rows, None), len(rows))
 
-    def receive(self, topic: str, payload: bytes) -> None:
+    def _session(self) -> dict[str, Any]:
+        """What MQTT 5 is told of the session when it is opened."""
+        if not self._lasting:
+            return {"clean_start": True}
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = int(self._connector.session_expiry)
+        properties.ReceiveMaximum = self._window
+        return {"clean_start": False, "properties": properties}
+
+    def receive(self, topic: str, payload: bytes, receipt: _Receipt | None = None) -> None:
         """Take a message; what cannot be used is counted by reason, never raised."""
+        taken = self._samples(topic, payload)
+        if taken or receipt is not None:
+            self._counters.received += len(taken)
+            self._intake.put((taken, receipt), len(taken))
+
+    def _samples(self, topic: str, payload: bytes) -> tuple[_Row | OfflineMeasurement, ...]:
         signals = self._of_topic(topic)
         if not signals:
             self._counters.refuse("unknown topic", topic=topic)
-            return
+            return ()
         if len(payload) > self._connector.max_payload:
             self._counters.refuse("too large", topic=topic, bytes=len(payload))
-            return
+            return ()
         message = _parsed(payload)
         if not isinstance(message, dict):
             reason = "broken JSON" if message is _MISSING else "no JSON object"
             self._counters.refuse(reason, topic=topic, payload=payload[:100])
-            return
+            return ()
         found = False
         taken: list[_Row | OfflineMeasurement] = []
         for signal in signals:
@@ -291,9 +365,7 @@ class MqttSource:
                     taken.append(sample)
         if not found:
             self._counters.refuse("unknown signal", topic=topic, payload=payload[:100])
-        if taken:
-            self._counters.received += len(taken)
-            self._intake.put(tuple(taken), len(taken))
+        return tuple(taken)
 
     def _sample(
         self, signal: _Signal, topic: str, message: Mapping[str, Any]
@@ -422,6 +494,12 @@ class _Pump:
                 return
             if not isinstance(before, socket.socket) or not _readable(before):
                 return
+        # what TLS has decrypted already, no selector sees
+        self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._watched is not None:
+            self._read()
 
     def _forget(self) -> None:
         if self._watched is not None:

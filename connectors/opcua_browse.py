@@ -15,7 +15,7 @@ from asyncua.common.node import Node
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 
-from connectors.opcua import attributes, good, properties
+from connectors.opcua.reading import attributes, good, properties
 from connectors.unit_names import pint_name
 from twin.units import to_si
 

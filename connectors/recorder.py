@@ -28,11 +28,11 @@ from connectors.recording import (
     Model,
     RecordingError,
     Signal,
-    entry_of,
 )
 from twin.configuration.models import LineConfiguration
 from twin.files import card_path, program, sha256
 from twin.intervention import Arrivals, Intervention
+from twin.logged import entry_of
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
 from twin.units import si_unit
 
@@ -202,7 +202,7 @@ class RecordingWriter:
                 self._join()
 
     def _log(self, logged: OfflineMeasurement | Intervention) -> None:
-        self._logged.append(entry_of(logged, self._samples, self._names))
+        self._logged.append({"after": self._samples, **entry_of(logged, self._names)})
 
     def _write(self) -> None:
         batch = SampleBatch.concatenate([batch for batch, _ in self._waiting])

@@ -11,10 +11,9 @@ the line does not know has no name.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -26,16 +25,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from twin.configuration.models import LineConfiguration
 from twin.files import sha256
-from twin.intervention import (
-    Arrivals,
-    Decided,
-    FellSilent,
-    Intervention,
-    ModelUsed,
-    ModeSet,
-    Wrote,
-)
-from twin.ports import Write, WriteOutcome
+from twin.intervention import Arrivals
+from twin.logged import Logged, logged_in
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
 
 FORMAT: Final = "linetwin/recording/1"
@@ -121,67 +112,6 @@ class Manifest(_Part):
     """In order of arrival."""
     log: File | None = None
     gaps: tuple[Gap, ...] = ()
-
-
-Logged = OfflineMeasurement | Intervention
-_KINDS: Final[dict[str, type[ModeSet | FellSilent | ModelUsed]]] = {
-    "mode set": ModeSet,
-    "fell silent": FellSilent,
-    "model used": ModelUsed,
-}
-
-
-def entry_of(logged: Logged, after: int, names: Sequence[str]) -> dict[str, Any]:
-    """A line of the log: tags by name, so that another line may number them otherwise."""
-    content = asdict(logged)
-    if isinstance(logged, OfflineMeasurement):
-        return {"after": after, "kind": "laboratory", **content, "tag": names[logged.tag]}
-    if isinstance(logged, Wrote):
-        outcomes = [
-            {
-                "tag": names[outcome.write.tag],
-                "value": outcome.write.value,
-                "status": outcome.status,
-                "read_back": outcome.read_back if math.isfinite(outcome.read_back) else None,
-                "reason": outcome.reason,
-            }
-            for outcome in logged.outcomes
-        ]
-        return {"after": after, "kind": "wrote", **content, "outcomes": outcomes}
-    if isinstance(logged, Decided):
-        setpoints = [[names[tag], value] for tag, value in logged.setpoints]
-        return {"after": after, "kind": "decided", **content, "setpoints": setpoints}
-    kind = next(name for name, each in _KINDS.items() if isinstance(logged, each))
-    return {"after": after, "kind": kind, **content}
-
-
-def logged_in(entry: dict[str, Any], index: Mapping[str, int]) -> Logged | None:
-    """What a line of the log says; None where its tag is not among those of the line.
-
-    Raises:
-        KeyError, TypeError: the line is none of a log.
-    """
-    content = {name: value for name, value in entry.items() if name not in ("after", "kind")}
-    if entry["kind"] == "laboratory":
-        tag = index.get(content.pop("tag"))
-        return None if tag is None else OfflineMeasurement(tag, **content)
-    if entry["kind"] == "wrote":
-        outcomes = tuple(
-            WriteOutcome(
-                Write(index.get(each["tag"], -1), each["value"]),
-                each["status"],
-                math.nan if each["read_back"] is None else each["read_back"],
-                each["reason"],
-            )
-            for each in content.pop("outcomes")
-        )
-        return Wrote(**content, outcomes=outcomes)
-    if entry["kind"] == "decided":
-        setpoints = content.pop("setpoints", ())
-        return Decided(
-            **content, setpoints=tuple((index.get(name, -1), value) for name, value in setpoints)
-        )
-    return _KINDS[entry["kind"]](**content)
 
 
 def differences(recorded: LineConfiguration, other: LineConfiguration) -> list[str]:
@@ -315,14 +245,14 @@ class Recording:
         for number, line in enumerate(lines, 1):
             try:
                 entry = orjson.loads(line)
-                logged = logged_in(entry, self._index)
+                logged, after = logged_in(entry, self._index), entry["after"]
             except (KeyError, TypeError, orjson.JSONDecodeError) as error:
                 raise RecordingError(
                     f"{self.folder / file.name}, line {number}: {error!r} is no entry of this "
                     "version; take the file from a copy"
                 ) from error
             if logged is not None:
-                found.append((int(entry["after"]), logged))
+                found.append((int(after), logged))
         return found
 
     def stream(self, largest: int = 65_536) -> Iterator[Arrivals]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from simulators.opcua_servers import Ports
 from simulators.runner import run_line
 from simulators.scenario import ScenarioError, load_scenario, parse_scenario
+from simulators.secured import SecuredFolder
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -32,6 +33,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--calender-port", type=int, default=4842)
     add("--mqtt-host", default="127.0.0.1")
     add("--mqtt-port", type=int, default=1883, help="0 leaves the gauges off")
+    add("--secure", type=Path, help="folder of twin certs: encrypted, and for its holders only")
     return parser.parse_args(arguments)
 
 
@@ -69,11 +71,12 @@ async def _run(options: argparse.Namespace) -> int:
             mqtt_port=options.mqtt_port or None,
             truth_folder=options.truth,
             metres=options.metres,
+            secured=None if options.secure is None else SecuredFolder(options.secure),
             stop=stop,
             ready=ready,
         )
     except OSError as error:
-        sys.stderr.write(f"the virtual line cannot listen or write: {error}\n")
+        sys.stderr.write(f"the virtual line cannot listen, read or write: {error}\n")
         return 1
     return 0
 

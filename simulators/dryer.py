@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +28,22 @@ _GRID = 0.05
 """Resolution of the air field [m]."""
 
 
+class Cells(NamedTuple):
+    """Web on its way through a dryer: columns of the web itself, and the air that meets it."""
+
+    temperature: Floats
+    solvent: Floats
+    mass: Floats
+    critical: Floats
+    upper: Floats
+    air: Floats
+    """K."""
+    alpha: Floats
+    """Heat transfer coefficient from above [W/m^2/K]."""
+    shrunk: Floats
+    taken: Floats
+
+
 class Dryer:
     """Air field by position, and what it does to the cells in it. SI inside."""
 
@@ -41,6 +59,7 @@ class Dryer:
         self._dt = dt
         zones = plant.layout.zones
         self._names = [f"Dryer.Zone{i + 1}.Temperature" for i in range(len(zones))]
+        self._setpoints = [f"{name}.Setpoint" for name in self._names]
         start = plant.recipe.zone_temperatures_c
         if not dryer.preheated:
             start = (dryer.ambient_temperature_c,) * len(zones)
@@ -62,7 +81,11 @@ class Dryer:
         """Hall temperature [degC]."""
         self.exit = zones[-1].end
         """Where a cell counts as dried [m]."""
+        self._blown = math.nan, math.nan
+        """Air speed [m/s] and its heat transfer coefficient [W/m^2/K]."""
         self._done = 0
+        self._centres: Floats = np.zeros(0)
+        """Middle of every cell [m of the encoder]."""
         x = (np.arange(int((plant.layout.rewinder + 1.0) / _GRID) + 2) + 0.5) * _GRID
         blur = max(plant.deviations.cross_talk_m, 1e-3)
         shares = [
@@ -72,51 +95,72 @@ class Dryer:
         self._shares = np.stack(shares)
         self._inside = np.clip(self._shares.sum(axis=0), 0.0, 1.0)
 
-    def step(self, head: float, now_s: float) -> None:
-        """One tick on, with the encoder at `head` [m]."""
+    def heat(self, head: float, now_s: float) -> Cells:
+        """One tick on with the air; the cells that are in it with the encoder at `head` [m]."""
         dryer = self._plant.dryer
         day = 2.0 * math.pi * now_s / 86400.0
         self.ambient = dryer.ambient_temperature_c + dryer.ambient_amplitude_c * (
             math.sin(day + self._phase) - math.sin(self._phase)
         )
         air_speed = self._air.step(self._set["Dryer.AirSpeed.Setpoint"])
-        temperatures = [
-            heater.step(self._set[name + ".Setpoint"], self.ambient) + noise.step()
-            for heater, name, noise in zip(self.heaters, self._names, self._noise, strict=True)
+        zones = [
+            heater.step(self._set[name], self.ambient) + noise.step()
+            for heater, name, noise in zip(self.heaters, self._setpoints, self._noise, strict=True)
         ]
-        self._dry(head, now_s, air_speed, temperatures)
-        self._finish(head)
-
-    def _dry(self, head: float, now_s: float, air_speed: float, zones: list[float]) -> None:
-        web, drying = self._web, self._nature.drying
+        web = self._web
         last = web.closed
-        first = max(int((head - self._plant.layout.rewinder) / web.length), 0)
-        if last <= first:
-            return
+        first = min(max(int((head - self._plant.layout.rewinder) / web.length), 0), last)
+        if last > self._centres.size:
+            self._centres = (np.arange(2 * last, dtype=np.float64) + 0.5) * web.length
+        part = slice(first, last)
+        if air_speed != self._blown[0]:
+            self._blown = air_speed, float(heat_transfer(air_speed, self._nature.drying))
         decay = max(1.0 - self._plant.deviations.alpha_decay_per_h * now_s / 3600.0, 0.2)
-        alpha = float(heat_transfer(air_speed, drying)) * decay
-        hall = self._plant.dryer.ambient_alpha_w_m2k
+        alpha = self._blown[1] * decay
+        hall = dryer.ambient_alpha_w_m2k
         field: Floats = (np.asarray(zones) - self.ambient) @ self._shares + (self.ambient + 273.15)
         alphas = hall + (alpha - hall) * self._inside
-        x = head - (np.arange(first, last) + 0.5) * web.length
-        place = np.minimum((x * (1.0 / _GRID)).astype(np.intp), field.size - 1)
-        zone = Zone(0.0, field[place], alphas[place], self._plant.dryer.solvent_in_air)
-        part = slice(first, last)
-        mass = np.maximum(web.mass[part], 1e-9)
-        before = web.solvent[part]
-        critical, upper = web.critical[part], web.upper[part]
-        kelvin, after, flux = advance(
-            web.temperature[part], before, mass, critical, zone, self._dt, drying
+        # no further than a cell behind the rewinder, where the field has not ended yet
+        place = ((head - self._centres[part]) * (1.0 / _GRID)).astype(np.intp)
+        return Cells(
+            web.temperature[part],
+            web.solvent[part],
+            web.mass[part],
+            web.critical[part],
+            web.upper[part],
+            field.take(place),
+            alphas.take(place),
+            web.shrunk[part],
+            web.taken[part],
         )
+
+    def dry(self, cells: Sequence[Cells]) -> None:
+        """One tick on with the web in this dryer, or in equal dryers: it is one to numpy."""
+        if sum(part[0].size for part in cells) == 0:
+            return
+        drying, plant = self._nature.drying, self._plant
+        kelvin, before, mass, critical, upper, air, alpha = (
+            cells[0][:7]
+            if len(cells) == 1
+            else (np.concatenate(columns) for columns in list(zip(*cells, strict=True))[:7])
+        )
+        mass = np.maximum(mass, 1e-9)
+        zone = Zone(0.0, air, alpha, plant.dryer.solvent_in_air)
+        kelvin, after, flux = advance(kelvin, before, mass, critical, zone, self._dt, drying)
         inside = np.minimum(before, upper) - np.maximum(after, critical)
         inside = np.maximum(inside, 0.0)
-        web.shrunk[part] += inside
-        web.taken[part] += inside / np.maximum(flux, 1e-9)
-        bound = self._plant.deviations.bound_solvent * mass
-        web.temperature[part] = kelvin
-        web.solvent[part] = np.maximum(after, np.minimum(before, bound))
+        taken = inside / np.maximum(flux, 1e-9)
+        bound = plant.deviations.bound_solvent * mass
+        after = np.maximum(after, np.minimum(before, bound))
+        end = 0
+        for part in cells:
+            rows = slice(end, end := end + part.temperature.size)
+            part.temperature[:] = kelvin[rows]
+            part.solvent[:] = after[rows]
+            part.shrunk[:] += inside[rows]
+            part.taken[:] += taken[rows]
 
-    def _finish(self, head: float) -> None:
+    def finish(self, head: float) -> None:
         """Fix the structure of the cells that have left the last zone."""
         web, nature = self._web, self._nature
         upto = min(int((head - self.exit) / web.length), web.closed)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from simulators.calender import Calender, Roll
 from simulators.coater import Coater
-from simulators.dryer import Dryer
+from simulators.dryer import Cells, Dryer
 from simulators.events import Director
 from simulators.gauges import GaugeModel, Reading
 from simulators.laboratory import Laboratory, Result
@@ -25,9 +27,8 @@ DEFAULT_METRES = 300.0
 """Web coated when neither the caller nor the scenario says how much [m]."""
 
 
-@dataclass(frozen=True, slots=True)
-class VariableSample:
-    """A machine variable as published."""
+class VariableSample(NamedTuple):
+    """A machine variable as published; a tuple, because a line makes fifty a second."""
 
     machine: Machine
     name: str
@@ -126,6 +127,8 @@ class VirtualLine:
         self._log = ReadingLog()
         self._due = {name: gauge.period_s for name, gauge in self.gauges.items()}
         self._tick = 0
+        self._head = self._feed = 0.0
+        """Encoders at the start of the tick [m]."""
         self._dt_ns = round(plant.tick_s * 1e9)
         self._publish_ticks = max(round(plant.publish_s / plant.tick_s), 1)
         self._changed: set[str] = set(self.setpoints)
@@ -138,6 +141,11 @@ class VirtualLine:
     def now_ns(self) -> int:
         """Line time [ns since 1970 UTC]."""
         return self.start_ns + self._tick * self._dt_ns
+
+    @property
+    def tick_ns(self) -> int:
+        """Step of the simulation [ns]."""
+        return self._dt_ns
 
     @property
     def elapsed_s(self) -> float:
@@ -187,17 +195,11 @@ class VirtualLine:
 
     def advance(self, to_ns: int) -> Emission:
         """Run until line time `to_ns`; returns what was sent, in time order per source."""
-        out = Emission()
-        while self.now_ns + self._dt_ns <= to_ns and not self.finished:
-            self._step(out)
-        return out
+        return advance_together([self], to_ns)[0]
 
     def run_out(self) -> Emission:
         """Run until everything is coated and calendered."""
-        out = Emission()
-        while not self.finished:
-            self._step(out)
-        return out
+        return advance_together([self], None)[0]
 
     def truth(self) -> Truth:
         """Ground truth so far."""
@@ -213,26 +215,27 @@ class VirtualLine:
             self._log.columns(),
         )
 
-    def _step(self, out: Emission) -> None:
-        head, feed = self.coater.length, self.calender.feed
-        start_s = self.elapsed_s
-        self._director.act(start_s, head)
+    def begin_tick(self) -> Cells:
+        """The first half of a tick: up to the web in the dryer."""
+        self._head, self._feed = self.coater.length, self.calender.feed
+        self._director.act(self.elapsed_s, self._head)
         self._tick += 1
-        now_s = self.elapsed_s
-        offset = self._tick * self._dt_ns
-        whole = self._tick % self._publish_ticks == 0
         self.mixer.step()
-        if whole:
-            self.coater.age(now_s)
-        self.coater.step(offset)
-        self.dryer.step(self.coater.length, now_s)
+        if self._tick % self._publish_ticks == 0:
+            self.coater.age(self.elapsed_s)
+        self.coater.step(self._tick * self._dt_ns)
+        return self.dryer.heat(self.coater.length, self.elapsed_s)
+
+    def end_tick(self, out: Emission) -> None:
+        """The second half of a tick: from the exit of the dryer on."""
+        self.dryer.finish(self.coater.length)
         self._wind()
-        self.calender.step(offset)
-        self._read_gauges(start_s, head, feed, out)
+        self.calender.step(self._tick * self._dt_ns)
+        self._read_gauges((self._tick - 1) * self.plant.tick_s, self._head, self._feed, out)
         self._sample()
         out.results += self.laboratory.due(self.now_ns)
         if self._publish:
-            self._emit(whole, out)
+            self._emit(self._tick % self._publish_ticks == 0, out)
 
     def _wind(self) -> None:
         """Roll numbers at the rewinder, and the end of the campaign."""
@@ -366,3 +369,27 @@ class VirtualLine:
             "Calender.Run": float(calender.allowed and calender.turning),
             "Calender.RollNumber": 0 if mounted is None else mounted.number,
         }
+
+
+def advance_together(lines: Sequence[VirtualLine], to_ns: int | None) -> list[Emission]:
+    """Run lines of one plant and seed until `to_ns`, or until they have finished; what each sent.
+
+    Their webs go through the dryer as one array, because a call of numpy costs more than its cells.
+
+    Raises:
+        ValueError: they are of different plants or seeds.
+    """
+    if any(line.plant is not lines[0].plant or line.seed != lines[0].seed for line in lines):
+        raise ValueError("only lines of one plant and one seed can run together")
+    sent = [Emission() for _ in lines]
+    pairs = list(zip(lines, sent, strict=True))
+    while moving := [
+        (line, out)
+        for line, out in pairs
+        if not line.finished and (to_ns is None or line.now_ns + line.tick_ns <= to_ns)
+    ]:
+        cells = [line.begin_tick() for line, _ in moving]
+        moving[0][0].dryer.dry(cells)
+        for line, out in moving:
+            line.end_tick(out)
+    return sent

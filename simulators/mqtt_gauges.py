@@ -14,6 +14,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from simulators.clock import to_iso
 from simulators.gauges import Reading
 from simulators.laboratory import Result
+from simulators.secured import SecuredFolder
 
 GAUGE_TOPIC = "virtual-line/gauges"
 LABORATORY_TOPIC = "virtual-line/laboratory"
@@ -24,9 +25,10 @@ _CONNECT_SECONDS = 5.0
 class GaugePublisher:
     """Publishes readings and results; reconnects by itself; an async context manager."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, secured: SecuredFolder | None = None) -> None:
         self._host = host
         self._port = port
+        self._secured = secured
         self._client = self._make(MQTTProtocolVersion.MQTTv5)
         self._too_new = False
 
@@ -36,6 +38,8 @@ class GaugePublisher:
         client.max_inflight_messages_set(500)
         client.reconnect_delay_set(1, 5)
         client.on_connect = self._answered
+        if self._secured is not None:
+            self._secured.secure_client(client, "virtual-line")
         return client
 
     def _answered(self, _: mqtt.Client, __: Any, ___: Any, reason: ReasonCode, ____: Any) -> None:

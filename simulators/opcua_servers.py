@@ -22,6 +22,7 @@ from asyncua.ua.status_codes import StatusCodes
 
 from simulators.clock import to_datetime
 from simulators.line import VariableSample
+from simulators.secured import SecuredFolder
 from simulators.signals import UNECE_CODES, Kind, Machine, Signal, unece_unit_id
 
 NAMESPACE = "urn:linetwin:virtual-line"
@@ -126,12 +127,14 @@ class MachineServers:
         now_ns: Callable[[], int],
         host: str = "127.0.0.1",
         ports: Ports | None = None,
+        secured: SecuredFolder | None = None,
     ) -> None:
         self._signals = tuple(signals)
         self._take = take
         self._now_ns = now_ns
         self._host = host
         self._ports = ports or Ports()
+        self._secured = secured
         self._servers: list[Server] = []
         self._nodes: dict[str, tuple[AddressSpace, ua.NodeId, ua.VariantType]] = {}
         self._good = _status(StatusCodes.Good)
@@ -185,7 +188,10 @@ class MachineServers:
         await server.set_application_uri(f"{NAMESPACE}:{machine.value}")
         server.set_server_name(f"linetwin virtual line, {machine.value}")
         server.set_endpoint(self.endpoints[machine.value])
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        if self._secured is None:
+            server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        else:
+            await self._secured.secure(server, machine.value)
         index = await server.register_namespace(NAMESPACE)
         by_node: dict[ua.NodeId, Signal] = {}
         folders: dict[str, Node] = {}

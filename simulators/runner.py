@@ -15,6 +15,7 @@ from simulators.line import DEFAULT_METRES, VirtualLine
 from simulators.mqtt_gauges import GaugePublisher
 from simulators.opcua_servers import MachineServers, Ports
 from simulators.scenario import Scenario
+from simulators.secured import SecuredFolder
 from simulators.truth import Truth
 
 _WALL_STEP_S = 0.03
@@ -57,13 +58,15 @@ async def run_line(
     mqtt_port: int | None = 1883,
     truth_folder: Path | None = None,
     metres: float | None = None,
+    secured: SecuredFolder | None = None,
     stop: asyncio.Event | None = None,
     ready: Callable[[dict[str, str]], None] | None = None,
 ) -> Outcome:
     """Run the line on its OPC UA servers and the broker until it is done or `stop` is set.
 
     With an epoch in the future the servers are up at once, and the web starts to move at the epoch:
-    so clients can connect before anything happens. `mqtt_port=None` leaves the gauges off.
+    so clients can connect before anything happens. `mqtt_port=None` leaves the gauges off. With a
+    secured folder the servers speak to its holders only, and the gauges over TLS.
     """
     stop = stop or asyncio.Event()
     clock = LineClock.start(epoch_ns, acceleration)
@@ -75,13 +78,14 @@ async def run_line(
         clock.now_ns,
         host,
         ports,
+        secured,
     )
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(servers)
         gauges: GaugePublisher | None = None
         endpoints = dict(servers.endpoints)
         if mqtt_port is not None:
-            gauges = await stack.enter_async_context(GaugePublisher(mqtt_host, mqtt_port))
+            gauges = await stack.enter_async_context(GaugePublisher(mqtt_host, mqtt_port, secured))
             endpoints["mqtt"] = f"mqtt://{mqtt_host}:{mqtt_port}"
         if epoch_ns is None:
             clock = LineClock.start(None, acceleration)

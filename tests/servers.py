@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +45,8 @@ class Machine:
     variables: dict[str, dict[str, Any]] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     server: Server | None = None
+    secure: Callable[[Server], Awaitable[None]] | None = None
+    """What makes the server a secured one, before it starts."""
 
     @property
     def url(self) -> str:
@@ -73,6 +75,8 @@ class Machine:
         await server.init()
         server.set_endpoint(self.url)
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        if self.secure is not None:
+            await self.secure(server)
         index = await server.register_namespace(self.uri)
         machine = await server.nodes.objects.add_object(index, "Machine")
         for name, about in self.variables.items():
@@ -173,13 +177,13 @@ class Relay:
 
 
 class Broker:
-    """A mosquitto process without persistence."""
+    """A mosquitto process that keeps nothing unless asked; for everybody, or as `secured` says."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, secured: str = "allow_anonymous true\n") -> None:
         self.port = free_port()
         self._configuration = folder / "mosquitto.conf"
         self._configuration.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
+            f"user root\nlistener {self.port} 127.0.0.1\n{secured}persistence false\n"
             "max_queued_messages 1000000\nmax_inflight_messages 1000\nlog_dest none\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
@@ -201,9 +205,22 @@ class Broker:
                     raise
                 time.sleep(0.02)
 
-    def stop(self) -> None:
+    def keep_sessions(self, folder: Path) -> None:
+        """Start it anew, such that sessions and what waits in them outlast it."""
+        self.stop()
+        text = self._configuration.read_text().replace("persistence false", "persistence true")
+        self._configuration.write_text(
+            f"{text}persistence_location {folder}/\nautosave_interval 1\n"
+        )
+        self.start()
+
+    def stop(self, decent: bool = False) -> None:
+        """kill -9, or ask it to end."""
         if self._process is not None:
-            self._process.kill()
+            if decent:
+                self._process.terminate()
+            else:
+                self._process.kill()
             self._process.wait()
             self._process = None
 

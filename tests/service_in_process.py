@@ -60,7 +60,9 @@ class ServedLine:
             if until_():
                 break
         # what was said is in the historian and the ledger
-        await until(lambda: not self.service.store.waiting and not self.service.entries, 20.0)
+        await until(
+            lambda: not self.service.store.waiting and not self.service.entries_waiting, 20.0
+        )
         await self.service.store.call(lambda: None)
 
     async def write(self, write: Write) -> WriteOutcome:

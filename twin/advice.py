@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import lsq_linear
+from scipy.special import ndtr
 
 from twin.configuration.models import LineConfiguration, SetpointConfiguration
 from twin.estimation import BiasEstimator
@@ -27,6 +28,8 @@ SIGNIFICANT = 3.0
 """Misses of the target within this many sigma of the bias are noise, not worth a move."""
 WORTH = 0.3
 """Misses within this share of the specification's half width are not worth a move either."""
+SAVED = 0.1
+"""Share of the next material that a move must keep inside the specification to be worth it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,16 @@ class _Goal:
     target: float
     tolerance: float
     weight: float
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _outside(missed: Floats, doubt: Floats, tolerance: Floats) -> Floats:
+    """Probability that material misses its target by more than the tolerance; all n goals, SI."""
+    beyond = ndtr((missed - tolerance) / doubt) + ndtr((-missed - tolerance) / doubt)
+    return np.asarray(beyond, np.float64)
 
 
 class Advisor:
@@ -122,6 +135,14 @@ class Advisor:
         """Structure parameters with a target on a web, as `step.output`."""
         return {f"{goal.step}.{goal.output}" for goal in self._goals.get(web, ())}
 
+    def watched(self, web: str) -> set[str]:
+        """Structure parameters whose measurement may call for advice on a web."""
+        found = self.goals(web)
+        for name in tuple(found):
+            while (name := self._predictor.foundations.get(name, "")) and name not in found:
+                found.add(name)
+        return found
+
     def advise(self, web: str, time: int) -> Recommendation | None:
         """Advice for a web as of event time `time` (ns), or None where nothing is worth a move.
 
@@ -143,17 +164,17 @@ class Advisor:
             if last is None:
                 continue
             base[step], in_domain, _ = last
+            to_come = self._predictor.to_come(step, time)
+            if to_come is None:
+                return None
+            base[step] = np.where(np.isnan(to_come), base[step], to_come)
             needed = any(goal.step == step for goal in goals)
             if needed and (not in_domain or not self._settled(step, base[step], time)):
                 return None
         goals = [goal for goal in goals if goal.step in base]
-        biases = {
-            f"{goal.step}.{goal.output}": self._estimators[f"{goal.step}.{goal.output}"].at(
-                np.array([time])
-            )
-            for goal in goals
-        }
-        if not goals or any(np.isnan(sigma[0]) for _, sigma in biases.values()):
+        moment = np.array([time])
+        names = [f"{goal.step}.{goal.output}" for goal in goals]
+        if not goals or any(np.isnan(self._predictor.state(name, moment)[1][0]) for name in names):
             return None
         now = np.array([self._tracker.value_at(handle.tag, time) for handle in handles])
         if not np.isfinite(now).all():
@@ -162,12 +183,18 @@ class Advisor:
         def outputs(setpoints: Floats) -> Floats:
             return self._chain(steps, base, handles, goals, time, setpoints)
 
-        doubt = np.array([biases[f"{goal.step}.{goal.output}"][1][0] for goal in goals])
-        worth = WORTH * np.array([goal.tolerance for goal in goals])
-        missed = np.abs(outputs(now[None, :])[0] - [goal.target for goal in goals])
-        if not (missed > np.maximum(SIGNIFICANT * doubt, worth)).any():
+        doubt = np.array([self._estimators[name].at(moment)[1][0] for name in names])
+        tolerance = np.array([goal.tolerance for goal in goals])
+        targets = np.array([goal.target for goal in goals])
+        missed = np.abs(outputs(now[None, :])[0] - targets)
+        significant = missed > np.maximum(SIGNIFICANT * doubt, WORTH * tolerance)
+        outside = _outside(missed, doubt, tolerance)
+        if not (significant | (outside > SAVED)).any():
             return None
         best = self._optimise(handles, goals, now, outputs)
+        left = _outside(np.abs(outputs(best[None, :])[0] - targets), doubt, tolerance)
+        if not (significant | (outside - left > SAVED)).any():
+            return None
         change = best - now
         moved = (np.abs(change) >= [handle.deadband for handle in handles]) & (change != 0.0)
         if not moved.any():
@@ -199,7 +226,7 @@ class Advisor:
     def _sigma(self, name: str, time: int) -> float:
         """Of a measurement against what is expected, as `Prediction.sigma`."""
         at = np.array([time])
-        sigma = self._estimators[name].state(at)[1] * self._predictor.margins[name].at(at)
+        sigma = self._predictor.state(name, at)[1] * self._predictor.margins[name].at(at)
         return float(sigma[0])
 
     def _chain_to(self, wanted: set[str], web: str) -> list[str]:
@@ -290,13 +317,37 @@ class Advisor:
         return best
 
     def _reason(self, effects: tuple[Effect, ...], time: int) -> str:
+        """Which structure parameter calls for it, and which gauges say so."""
         worst = max(effects, key=lambda effect: abs(effect.before - effect.target) / effect.sigma)
         output = self._line.steps[worst.step].outputs[worst.output]
         scale, offset = to_si(output.unit)
-        bias = self._estimators[f"{worst.step}.{worst.output}"].at(np.array([time]))[0][0] / scale
-        return (
-            f"the next {worst.output.replace('_', ' ')} would be "
-            f"{(worst.before - offset) / scale:.4g} instead of "
-            f"{(worst.target - offset) / scale:.4g} {output.unit}; gauges of the same material "
-            f"read {bias:+.3g} {output.unit} against the model"
-        )
+        name = f"{worst.step}.{worst.output}"
+        found = [
+            f"the next {_words(worst.output)} would be {(worst.before - offset) / scale:.4g} "
+            f"instead of {(worst.target - offset) / scale:.4g} {output.unit}"
+        ]
+        at = np.array([time])
+        below = self._predictor.foundations.get(name)
+        if below is not None:
+            said = self._corrects(below, float(self._estimators[below].state(at)[0][0]))
+            found.append(f"{_words(below.partition('.')[2])} of the same material says {said}")
+        if self._estimators[name].shared(at)[1][0]:
+            bias = self._estimators[name].at(at)[0][0] / scale
+            against = "the model" if below is None else "the model that is so corrected"
+            found.append(
+                f"gauges of the same material read {bias:+.3g} {output.unit} against {against}"
+            )
+        else:
+            found.append(f"no gauge has read {_words(worst.output)} yet")
+        return "; ".join(found)
+
+    def _corrects(self, name: str, state: float) -> str:
+        """What an output's gauge corrects, in words."""
+        step = name.partition(".")[0]
+        column = self._predictor.wrong_inputs.get(name)
+        if column is None:
+            return f"{100 * state:+.2g} %"
+        wrong = self._surrogates[step].inputs[column]
+        tag = self._sources[step][wrong].tag
+        unit = self._line.tags[tag].unit if tag is not None else ""
+        return f"a {_words(wrong)} of {state / (to_si(unit)[0] if unit else 1.0):+.3g} {unit} more"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import structlog
 from pydantic import ValidationError
@@ -18,8 +19,14 @@ from connectors.recording import MANIFEST, Manifest, Recording, RecordingError
 from surrogates.onnx_model import OnnxSurrogate
 from twin.api import Server, make_app
 from twin.challenger import Challengers
+from twin.checkpoint import Checkpoints
 from twin.clock import Clock
 from twin.configuration import load
+from twin.configuration.historians import (
+    EmbeddedHistorianConfiguration,
+    InfluxHistorianConfiguration,
+    VictoriaHistorianConfiguration,
+)
 from twin.configuration.models import ApiConfiguration, LineConfiguration, MqttConnector
 from twin.core import Core
 from twin.desk import Desk, UnknownError
@@ -32,8 +39,14 @@ from twin.ports import Sink, Surrogate
 from twin.registry import Registry
 from twin.replay import Follower, Replay, Screen, Span
 from twin.service import Service
-from twin.store import Store
+from twin.spool import Spool
+from twin.store import OpenHistorian, Store
+from twin.upkeep import certificate_files, upkeep
 from twin.users import Users
+
+if TYPE_CHECKING:
+    from connectors.influxdb import InfluxHistorian
+    from connectors.victoria_metrics import VictoriaMetricsHistorian
 
 GAUGE_LINGER = 0.02
 """Seconds that a gauge's message waits for others: advice should follow it within 250 ms."""
@@ -88,14 +101,71 @@ def load_challengers(line: LineConfiguration, beside: Path) -> dict[str, OnnxSur
     }
 
 
-def build_sources(line: LineConfiguration, clock: Clock) -> list[OpcUaSource | MqttSource]:
-    """A source for every connector of the configuration."""
+def build_sources(
+    line: LineConfiguration, clock: Clock, lasting: bool = False
+) -> list[OpcUaSource | MqttSource]:
+    """A source for every connector of the configuration; `lasting` as in `MqttSource`."""
     return [
-        MqttSource(name, line, clock, linger=GAUGE_LINGER)
+        MqttSource(name, line, clock, linger=GAUGE_LINGER, lasting=lasting)
         if isinstance(connector, MqttConnector)
         else OpcUaSource(name, line, clock)
         for name, connector in line.connectors.items()
     ]
+
+
+def open_historian(line: LineConfiguration, folder: Path) -> OpenHistorian:
+    """What keeps the line's samples: a file in the folder of a store, or a server.
+
+    A server is not asked yet: it may be away.
+
+    Raises:
+        HistorianError: the file cannot be opened.
+        ValueError: a secret or a certificate cannot be read.
+    """
+    at = line.store.historian
+    if isinstance(at, EmbeddedHistorianConfiguration):
+        return DuckDBHistorian(folder / "historian.duckdb", line.tag_table())
+    return _server_historian(line, at)
+
+
+def open_stored(line: LineConfiguration, folder: Path) -> OpenHistorian:
+    """As `open_historian`, for those who read what is there.
+
+    Raises:
+        HistorianError: the file cannot be opened.
+        ValueError: there is no file, or a secret or a certificate cannot be read.
+    """
+    file = folder / "historian.duckdb"
+    if isinstance(line.store.historian, EmbeddedHistorianConfiguration) and not file.exists():
+        raise ValueError(f"{file}: there is no store; give its folder with --data")
+    return open_historian(line, folder)
+
+
+def ask_historian(line: LineConfiguration) -> str | None:
+    """What the server that keeps the line's samples says of itself; None where there is no server.
+
+    Raises:
+        HistorianError: it is away, or would not take samples or keep them for as long as wanted.
+        ValueError: a secret or a certificate cannot be read.
+    """
+    at = line.store.historian
+    if isinstance(at, EmbeddedHistorianConfiguration):
+        return None
+    with closing(_server_historian(line, at)) as historian:
+        return historian.reach()
+
+
+def _server_historian(
+    line: LineConfiguration, at: InfluxHistorianConfiguration | VictoriaHistorianConfiguration
+) -> InfluxHistorian | VictoriaMetricsHistorian:
+    # their clients take a third of a second to load
+    if isinstance(at, InfluxHistorianConfiguration):
+        from connectors.influxdb import InfluxHistorian
+
+        return InfluxHistorian(at, line.name, line.tag_table())
+    from connectors.victoria_metrics import VictoriaMetricsHistorian
+
+    return VictoriaMetricsHistorian(at, line.name, line.tag_table(), line.store.retention)
 
 
 def open_ledger(folder: Path) -> Ledger:
@@ -126,7 +196,7 @@ def build_service(
     """
     folder.mkdir(parents=True, exist_ok=True)
     core = Core(line, surrogates)
-    sources = build_sources(line, clock)
+    sources = build_sources(line, clock, lasting=True)
     publisher: tuple[MqttSource, str] | None = None
     for source in sources:
         connector = line.connectors[source.name]
@@ -146,7 +216,15 @@ def build_service(
         source, prefix = publisher
         return await source.publish(f"{prefix}/{topic}", payload, retain=True)
 
-    store = Store(DuckDBHistorian(folder / "historian.duckdb", core.tags), len(line.tags))
+    historian = open_historian(line, folder)
+    spool = Spool(
+        folder / "spool",
+        [tag.name for tag in core.tags],
+        historian.settles,
+        line.store.spool,
+        line.store.retention,
+    )
+    store = Store(historian, len(line.tags), spool)
     return Service(
         core,
         surrogates,
@@ -159,6 +237,8 @@ def build_service(
         auto_accept,
         registry,
         Challengers(line, core.tags, surrogates, challengers) if challengers else None,
+        Checkpoints(folder),
+        lambda service: upkeep(service, folder, lambda: certificate_files(line)),
     )
 
 
@@ -347,7 +427,10 @@ def configure_logging(stream: TextIO | None = None) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
-            structlog.dev.ConsoleRenderer(colors=target.isatty()),
+            # a traceback with the values of its variables would show what nobody should see
+            structlog.dev.ConsoleRenderer(
+                colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(target),

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from twin.alarms import Alarm
 from twin.comparison import Comparison
 from twin.configuration.models import LineConfiguration
 from twin.conformal import GAUSSIAN
@@ -14,6 +15,7 @@ from twin.core import CoreEvent
 from twin.genealogy import BatchReleased, Milestone
 from twin.ports import Event, Surrogate
 from twin.prediction import BatchPrediction, Prediction
+from twin.promise import Judgement
 from twin.samples import Floats, Ints, SampleBatch
 from twin.tags import TagTable
 from twin.trust import ModeChange
@@ -70,6 +72,12 @@ class Chronicle:
                         batches.append(self._samples(name, time, {"predicted": np.array([mean])}))
                 case ModeChange():
                     found.append(Event(event.time, "mode", event.step, event.reason))
+                case Alarm():
+                    text = f"{event.kind}: {event.state}"
+                    found.append(Event(event.changed, "alarm", event.subject, text))
+                case Judgement():
+                    text = f"{event.recommendation} {'kept' if event.kept else 'missed'}"
+                    found.append(Event(event.time, "promise", f"{event.step}.{event.output}", text))
                 case Milestone():
                     text = f"{event.number} at {event.position:.2f} m"
                     found.append(Event(event.time, event.kind, event.web, text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -56,8 +57,11 @@ def make_estimators(line: LineConfiguration) -> dict[str, BiasEstimator]:
             if output.measured_by or output.calculated_from or output.laboratory:
                 scale = to_si(output.unit)[0]
                 uncertainty = output.uncertainty if output.uncertainty is not None else 0.5
+                prior = output.model_uncertainty
                 estimators[f"{step_name}.{output_name}"] = BiasEstimator(
-                    uncertainty * scale, output.correction == "relative"
+                    uncertainty * scale,
+                    output.correction == "relative",
+                    math.inf if prior is None else prior * scale,
                 )
     return estimators
 
@@ -73,6 +77,7 @@ class Comparator:
         estimators: Mapping[str, BiasEstimator],
         predictor: Predictor,
     ) -> None:
+        self._line = line
         self._predictor = predictor
         self._table = table
         self._tracker = tracker
@@ -143,12 +148,33 @@ class Comparator:
 
     def _teach(self, step: str, output: str, segments: Ints, time: Ints, measured: Floats) -> None:
         name = f"{step}.{output}"
+        level = self._table.value(name, segments)
+        fresh = self._fresh(step, output, segments, time)
         if name in self._predictor.wrong_inputs:
             offset, slope = self._predictor.implied_offsets(step, output, segments, measured)
             none = np.zeros(len(offset))
-            self._estimators[name].update(time, offset * slope, none, slope)
+            self._estimators[name].update(time, offset * slope, none, slope, level, fresh)
         else:
-            self._estimators[name].update(time, measured, self._table.value(name, segments))
+            factor = 1.0 + self._predictor.built_on(name, segments)
+            self._estimators[name].update(time, measured, level * factor, None, level, fresh)
+
+    def _fresh(self, step: str, output: str, segments: Ints, time: Ints) -> Bools:
+        """Which segments are the first of another batch or roll, where that opens the bias."""
+        config = self._line.steps[step]
+        before = np.append(self.last.get(f"{step}.{output}", segments[0]), segments[:-1])
+        match config.outputs[output].resets_at:
+            case "roll":
+                # a roll is unwound from the outside: segments fall until the next one is mounted
+                fresh: Bools = segments > before
+                return fresh
+            case "batch":
+                kind = next(iter(self._line.batches))
+                return np.asarray(
+                    self._tracker.batch_at(kind, segments, time)
+                    != self._tracker.batch_at(kind, before, time)
+                )
+            case None:
+                return np.zeros(len(segments), np.bool_)
 
     def _usable(self, name: str, segments: Ints, time: Ints) -> Bools:
         predicted = np.isfinite(self._table.value(name, segments))

@@ -9,13 +9,16 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from twin.advice import Advisor
+from twin.alarms import Acknowledged, Alarm, AlarmBook, Priority, Report, Shelved
 from twin.comparison import Comparator, Comparison, gauge_columns, make_estimators
 from twin.configuration.models import LineConfiguration, Mode
 from twin.editing import EditRefusedError, edited
+from twin.fitting import check, conditions
 from twin.genealogy import BatchReleased, Milestone
 from twin.guard import Guard
 from twin.ingest import NANOSECONDS, Ingest
@@ -24,8 +27,10 @@ from twin.material import MaterialTable
 from twin.passage import Passage
 from twin.ports import Surrogate, WriteOutcome
 from twin.prediction import BatchPrediction, Prediction, Predictor, input_columns
-from twin.recommendation import Recommendation, State
+from twin.promise import Judgement, Promises
+from twin.recommendation import Change, Recommendation, State
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
+from twin.snapshot import Renumbering, Snapshot, SnapshotError
 from twin.tracking import MEMORY, Tracked, Tracker
 from twin.trust import ModeChange, Trust
 
@@ -34,7 +39,9 @@ CoreEvent = (
     | BatchPrediction
     | Comparison
     | Recommendation
+    | Judgement
     | ModeChange
+    | Alarm
     | Milestone
     | BatchReleased
 )
@@ -92,6 +99,8 @@ class Core:
             self.trust,
         )
         self._guard = Guard(line, self.tags, self.trust)
+        self.alarms = AlarmBook()
+        self._promises = Promises(self.table)
         self._waiting: list[tuple[int, int, OfflineMeasurement]] = []
         self._numbers = 0
         self._rows: dict[tuple[str, str], tuple[int, int]] = {}
@@ -168,8 +177,9 @@ class Core:
         Another model is taken with `use_model`: it comes with its surrogate.
 
         Raises:
-            KeyError: no such recommendation waits for it.
+            KeyError: no such recommendation waits for it, or there is no such alarm.
             EditRefusedError: the guard refuses the setpoints that a person chose.
+            ValueError: an alarm may not be shelved for so long.
         """
         match intervention:
             case Decided(time, identity, accept, by, note, setpoints):
@@ -179,7 +189,13 @@ class Core:
             case ModeSet(time, step, mode, by):
                 return self.set_mode(step, mode, by, time)
             case FellSilent(time):
-                return self.expire(time)
+                return [*self.expire(time), *self.alarms.tick(time)]
+            case Report():
+                return [*self.alarms.report(intervention)]
+            case Acknowledged(time, alarm, by):
+                return [*self.alarms.acknowledge(time, alarm, by)]
+            case Shelved(time, alarm, until, by):
+                return [*self.alarms.shelve(time, alarm, until, by)]
             case ModelUsed():
                 raise TypeError("a model is taken with use_model")
 
@@ -198,9 +214,11 @@ class Core:
                 "other inputs or outputs needs another configuration"
             )
         self.surrogates[step] = surrogate
-        for output, (_, old, new) in self.predictor.ask_again(step).items():
-            if output in self.estimators and output not in self.predictor.wrong_inputs:
-                self.estimators[output].shift(self.tracker.frontier, old, new)
+        changes = self.predictor.ask_again(step)
+        self.predictor.keep(
+            {k: v for k, v in changes.items() if k not in self.predictor.wrong_inputs},
+            self.tracker.frontier,
+        )
 
     def _note(self, usable: SampleBatch) -> None:
         """Keep the last value of every tag, by source time."""
@@ -236,6 +254,7 @@ class Core:
             known, _, measurement = heapq.heappop(self._waiting)
             events += self._offline(measurement, max(known, until))
         events += self.expire(until)
+        events += self.alarms.tick(until)
         return events
 
     def _follow(self, tracked: Tracked) -> list[CoreEvent]:
@@ -247,6 +266,7 @@ class Core:
                 self.table.put(passage.column.name, passage.segments, passage.value, passage.time)
         predictions: list[Prediction] = []
         comparisons: list[Comparison] = []
+        judgements: list[Judgement] = []
         doubts: list[tuple[int, str, str, str]] = []
         decisions: list[tuple[int, str]] = []
         for name, step in self.line.steps.items():
@@ -269,16 +289,17 @@ class Core:
                 ]
                 if f"{name}.{output}" in self._advisor.goals(step.runs_on):
                     doubts += self._judge_gauge(name, output, read)
+                if f"{name}.{output}" in self._advisor.watched(step.runs_on):
                     decisions += [(time, step.runs_on) for time in read.time.tolist()]
             if said is not None:
                 predictions.append(self.predictor.correct(said))
                 doubts += self._judge_domain(predictions[-1])
-            comparisons += [
-                self._comparator.compare(of, output, learned)
-                for of, output, learned in found
-                if learned is not None
-            ]
+            for of, output, learned in found:
+                if learned is not None:
+                    comparisons.append(self._comparator.compare(of, output, learned))
+                    judgements += self._promises.read(of, output, learned)
         events: list[CoreEvent] = [*map(self.predictor.honest, predictions), *comparisons]
+        events += judgements
         doubts.sort()
         for time, web in sorted(decisions):
             while doubts and doubts[0][0] <= time:
@@ -289,9 +310,20 @@ class Core:
             events += self._raise(doubt)
         return events
 
-    def _raise(self, doubt: tuple[int, str, str, str]) -> list[ModeChange]:
+    def _raise(self, doubt: tuple[int, str, str, str]) -> list[CoreEvent]:
         time, step, kind, reason = doubt
-        return self.trust.doubt(step, kind, reason, time)
+        return self._fell(self.trust.doubt(step, kind, reason, time))
+
+    def _fell(self, changes: list[ModeChange]) -> list[CoreEvent]:
+        """Changes of mode, with the alarms that they are."""
+        events: list[CoreEvent] = []
+        for change in changes:
+            wanted = self.trust.wanted(change.step)
+            priority: Priority = "high" if wanted == "twin" else "medium"
+            fallen, why = change.mode != wanted, (change.reason,)
+            report = Report(change.time, "trust", "shadow", change.step, fallen, priority, "", why)
+            events += [change, *self.alarms.report(report)]
+        return events
 
     def _decide(self, web: str, time: int) -> list[CoreEvent]:
         standing = self.open.get(web)
@@ -320,7 +352,7 @@ class Core:
 
     def objections(self, recommendation: Recommendation, now: int) -> list[str]:
         """Why the guard would not let a recommendation be written at `now` (ns), as sentences."""
-        return self._guard.objections(recommendation, self.latest, now)
+        return self._guard.objections(recommendation, self.latest, self.latest_time, now)
 
     def decide(
         self,
@@ -361,7 +393,7 @@ class Core:
             return [standing.become("expired", by, "; ".join(objections))]
         accepted = standing.become("accepted", by, note)
         self.open[standing.web] = accepted
-        self._guard.wrote(accepted, now)
+        self._guard.wrote(accepted.changes, self.latest, now)
         return [accepted]
 
     def wrote(self, identity: str, outcomes: Sequence[WriteOutcome], now: int) -> list[CoreEvent]:
@@ -377,19 +409,25 @@ class Core:
         wrong = [outcome for outcome in outcomes if outcome.status != "applied"]
         if not wrong:
             written = standing.become("written")
-            return [written, written.become("verified")]
+            return [written, written.become("verified"), *self._promises.made(standing, now)]
         reason = "; ".join(
             f"{self.tags[outcome.write.tag].name} {outcome.status}: {outcome.reason}"
             for outcome in wrong
         )
+        self._guard.took_back(standing.changes, now)
         events: list[CoreEvent] = [standing.become("failed", note=reason)]
         for step in dict.fromkeys(change.step for change in standing.changes):
-            events += self.trust.doubt(step, "write", f"a write failed: {reason}", now)
+            events += self._fell(self.trust.doubt(step, "write", f"a write failed: {reason}", now))
         return events
+
+    def open_interlocks(self, change: Change, now: int) -> list[str]:
+        """Why a setpoint must not be written at this moment, whatever was decided before."""
+        latest, times = self.latest, self.latest_time
+        return self._guard.open_interlocks(change.step, change.tag, latest, times, now)
 
     def set_mode(self, step: str, mode: Mode, by: str, now: int) -> list[CoreEvent]:
         """A person sets what a step may do."""
-        return [*self.trust.set_mode(step, mode, by, now)]
+        return self._fell(self.trust.set_mode(step, mode, by, now))
 
     def _standing(self, identity: str, state: State) -> Recommendation:
         for recommendation in self.open.values():
@@ -447,14 +485,20 @@ class Core:
                 step, name, measurement.batch, measurement.value, time
             )
             kind = self.line.steps[step].runs_on
-            for output, (_, before, after) in changes.items():
-                learned = self._comparator.last.get(output)
-                if learned is None or output in self.predictor.wrong_inputs:
-                    continue
-                # only a bias that was learned on this batch holds the error of its old value
-                of = self.tracker.batch_at(kind, np.array([learned]), np.array([time]))
-                if int(of[0]) == measurement.batch:
-                    self.estimators[output].shift(time, before, after)
+            learned = {
+                output: change
+                for output, change in changes.items()
+                if output in self._comparator.last and output not in self.predictor.wrong_inputs
+            }
+            # only a bias that was learned on this batch holds the error of its old value
+            last = np.array([self._comparator.last[output] for output in learned], np.int64)
+            of = self.tracker.batch_at(kind, last, np.full(len(last), time))
+            here = [
+                change
+                for change, number in zip(learned.items(), of.tolist(), strict=True)
+                if number == measurement.batch
+            ]
+            self.predictor.keep(dict(here), time)
             return []
         segment = None
         if measurement.roll is not None and measurement.metre is not None:
@@ -468,3 +512,76 @@ class Core:
             self.rejected["laboratory value of unknown material"] += 1
             return []
         return [comparison]
+
+    def snapshot(self) -> Snapshot:
+        """All that it must remember, so that another core goes on where this one is now."""
+        return {
+            "fits": conditions(self.line, self.surrogates),
+            "tags": [tag.name for tag in self.tags],
+            "ingest": self._ingest.snapshot(),
+            "tracker": self.tracker.snapshot(),
+            "table": self.table.snapshot(),
+            "estimators": {name: each.snapshot() for name, each in self.estimators.items()},
+            "predictor": self.predictor.snapshot(),
+            "learned": dict(self._comparator.last),
+            "trust": self.trust.snapshot(),
+            "guard": self._guard.snapshot(),
+            "alarms": self.alarms.snapshot(),
+            "waiting": [[known, number, asdict(m)] for known, number, m in self._waiting],
+            "numbers": self._numbers,
+            "rows": [[*of, *row] for of, row in self._rows.items()],
+            "open": [recommendation.snapshot() for recommendation in self.open.values()],
+            "promises": self._promises.snapshot(),
+            "last_decision": dict(self._last_decision),
+            "latest": self.latest.copy(),
+            "latest_time": self.latest_time.copy(),
+            "received": self.received,
+            "rejected": dict(self.rejected),
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Go on where the core that gave the snapshot was; for a core that has been fed nothing.
+
+        Tags may be numbered otherwise, come and go. Targets, limits, modes, uncertainties, pauses
+        may have changed; webs, batches, inputs and outputs must be the same.
+
+        Raises:
+            SnapshotError: it does not fit the configuration; this core is of no use then.
+        """
+        try:
+            check(state["fits"], conditions(self.line, self.surrogates))
+            self._restore(state)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise SnapshotError(f"the snapshot is incomplete: {error!r}") from error
+
+    def _restore(self, state: Snapshot) -> None:
+        renumber = Renumbering(
+            state["tags"], {tag.name: index for index, tag in enumerate(self.tags)}
+        )
+        self._ingest.restore(state["ingest"], renumber)
+        self.tracker.restore(state["tracker"], renumber)
+        self.table.restore(state["table"])
+        for name, estimator in state["estimators"].items():
+            if name in self.estimators:
+                self.estimators[name].restore(estimator)
+        self.predictor.restore(state["predictor"])
+        self._comparator.last = dict(state["learned"])
+        self.trust.restore(state["trust"])
+        self._guard.restore(state["guard"], renumber)
+        self.alarms.resume(state["alarms"])
+        for known, number, values in state["waiting"]:
+            measurement = OfflineMeasurement(**values)
+            measurement = replace(measurement, tag=renumber(measurement.tag))
+            heapq.heappush(self._waiting, (known, number, measurement))
+        self._numbers = state["numbers"]
+        self._rows = {(step, kind): (count, last) for step, kind, count, last in state["rows"]}
+        for values in state["open"]:
+            standing = Recommendation.restored(values)
+            changes = tuple(replace(c, tag=renumber(c.tag)) for c in standing.changes)
+            self.open[standing.web] = replace(standing, changes=changes)
+        self._promises.restore(state["promises"])
+        self._last_decision |= state["last_decision"]
+        renumber.move(state["latest"], self.latest)
+        renumber.move(state["latest_time"], self.latest_time)
+        self.received = state["received"]
+        self.rejected = Counter(state["rejected"])

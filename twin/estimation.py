@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from twin.samples import Bools, Floats, Ints
+from twin.snapshot import Snapshot
 
 STEADY_GAIN: Final = 0.05
 """Share of a new residual that the bias takes over on a line where nothing happens."""
@@ -17,6 +18,8 @@ SLACK: Final = 0.5
 """Sigma that the cumulative sums forgive per residual: half of the shift they look for."""
 ALARM: Final = 8.0
 """Cumulative sum, in sigma, that says that the process has shifted: by chance once in 10^6."""
+MISMATCH: Final = 0.1
+"""Share of a change of the model's output by which the change may be another."""
 HISTORY: Final = 50_000
 
 
@@ -29,23 +32,30 @@ class BiasEstimator:
     of the innovations (Page 1954), which also say since when and how large. The noise of the
     residuals is learned as it goes, and is never below the stated uncertainty of the measurement.
 
+    What other outputs build on is the `shared` state: it follows the bias, but not a confirmed
+    outlier, which only this gauge has seen.
+
     Args:
         uncertainty: one sigma of a measurement of one segment, SI.
         relative: the model is wrong by a factor (a pump, a concentration), not by an offset.
+        prior: one sigma of the model before the first measurement, SI; infinite where unknown.
     """
 
-    def __init__(self, uncertainty: float, relative: bool = False) -> None:
+    def __init__(self, uncertainty: float, relative: bool = False, prior: float = math.inf) -> None:
         self._floor = uncertainty**2
         self._relative = relative
+        self._prior = prior
         self._noise = self._floor
         self._bias = 0.0
         self._variance = math.inf
+        self._alone = 0.0
+        self._level = math.nan
         self._suspect = 0.0
         self._sums = [0.0, 0.0]
         self._lengths = [0, 0]
         self._scale = 1.0
         self._times = np.empty(1024, np.int64)
-        self._states = np.zeros((4, 1024))
+        self._states = np.zeros((5, 1024))
         self._count = 0
         self._updates = 0
 
@@ -55,20 +65,42 @@ class BiasEstimator:
         return self._updates
 
     def update(
-        self, time: Ints, measured: Floats, mean: Floats, slope: Floats | None = None
+        self,
+        time: Ints,
+        measured: Floats,
+        mean: Floats,
+        slope: Floats | None = None,
+        level: Floats | None = None,
+        fresh: Bools | None = None,
     ) -> None:
-        """Take measurements in order of time with what the model alone says of them, SI.
+        """Take n measurements in order of time with what the model says of them.
 
-        With a slope the state is what the measured less the said is divided by: the offset of an
-        input of the model, whose output rises by `slope` per unit of it.
+        Args:
+            time: when each was known, ns.
+            measured: SI.
+            mean: what is said without this correction, SI.
+            slope: where given the state is what the measured less the said is divided by: the
+                offset of an input of the model, whose output rises by `slope` per unit of it.
+            level: what the model alone says, SI; `mean` where it is not given. Where it changes,
+                as after a move, the bias may change by a share of that: slopes are wrong, too.
+            fresh: material of another batch or roll, for which the prior holds anew.
         """
         slopes = mean if self._relative else np.ones_like(mean) if slope is None else slope
-        for now, value, said, scale in zip(
-            time.tolist(), measured.tolist(), mean.tolist(), slopes.tolist(), strict=True
-        ):
+        levels = mean if level is None else level
+        news = np.zeros(len(time), np.bool_) if fresh is None else fresh
+        for now, value, said, scale, there, new in zip(
+            time.tolist(), measured.tolist(), mean.tolist(), slopes.tolist(), levels.tolist(),
+            news.tolist(), strict=True,
+        ):  # fmt: skip
             if not abs(scale) > 0.0:
                 continue
             self._scale = scale
+            open_ = MISMATCH * (there - self._level)
+            if new and math.isfinite(self._prior):
+                open_ = math.hypot(open_, self._prior)
+            if math.isfinite(open_):
+                self._variance += (open_ / scale) ** 2
+            self._level = there
             self._take(value - said)
             self._updates += 1
             self._remember(now)
@@ -78,18 +110,21 @@ class BiasEstimator:
             keep = min(self._count, HISTORY)
             self._times = np.concatenate([self._times[-keep:], np.empty(keep + 1024, np.int64)])
             self._states = np.concatenate(
-                [self._states[:, -keep:], np.empty((4, keep + 1024))], axis=1
+                [self._states[:, -keep:], np.empty((5, keep + 1024))], axis=1
             )
             self._count = keep
         self._times[self._count] = now
-        self._states[:, self._count] = self._bias, self._variance, self._noise, self._scale
+        shared = self._bias - self._alone
+        self._states[:, self._count] = self._bias, self._variance, self._noise, self._scale, shared
         self._count += 1
 
     def _take(self, residual: float) -> None:
         """One step of the filter; bias and variance are those of the factor where it is one."""
         scale = self._scale
         if math.isinf(self._variance):
-            self._bias, self._variance = residual / scale, self._noise / scale**2
+            open_, noise = self._prior**2, self._noise
+            gain = 1.0 if math.isinf(open_) else open_ / (open_ + noise)
+            self._bias, self._variance = gain * residual / scale, gain * noise / scale**2
             return
         variance = self._variance * scale**2 + self._noise * STEADY_GAIN**2 / (1 - STEADY_GAIN)
         innovation = residual - self._bias * scale
@@ -109,6 +144,8 @@ class BiasEstimator:
         self._suspect = innovation if outlying else 0.0
         gain = variance / (variance + self._noise)
         self._bias += gain * innovation / scale
+        if outlying:
+            self._alone += gain * innovation / scale
         self._variance = variance * (1 - gain) / scale**2
         if not outlying:
             self._watch(innovation / sigma, sigma)
@@ -143,26 +180,65 @@ class BiasEstimator:
         """What the model says with the bias known at these times, and its sigma, SI.
 
         The sigma is that of a measurement against it; before the first one the bias is 0 and the
-        sigma NaN.
+        sigma that of the prior, NaN where there is none.
         """
-        known, (bias, variance, noise, _) = self._known(time)
+        known, (bias, variance, noise, _, _) = self._known(time)
         scale = mean if self._relative else np.ones_like(mean)
         sigma = np.sqrt(variance * scale**2 + noise)
-        return mean + np.where(known, bias, 0.0) * scale, np.where(known, sigma, np.nan)
+        return mean + np.where(known, bias, 0.0) * scale, np.where(known, sigma, self._unread())
 
     def at(self, time: Ints) -> tuple[Floats, Floats]:
-        """Bias and its own sigma, SI, for material as it was; 0 and NaN before the first."""
-        known, (bias, variance, _, scale) = self._known(time)
+        """Bias and its own sigma, SI, for material as it was; 0 and the prior before the first."""
+        known, (bias, variance, _, scale, _) = self._known(time)
+        prior = self._prior if math.isfinite(self._prior) else math.nan
         return (
             np.where(known, bias * scale, 0.0),
-            np.where(known, np.sqrt(variance) * np.abs(scale), np.nan),
+            np.where(known, np.sqrt(variance) * np.abs(scale), prior),
         )
 
     def state(self, time: Ints) -> tuple[Floats, Floats]:
         """The bare state, and the sigma of a measurement against what is made of it, SI."""
-        known, (bias, variance, noise, scale) = self._known(time)
+        known, (bias, variance, noise, scale, _) = self._known(time)
         sigma = np.sqrt(variance * scale**2 + noise)
-        return np.where(known, bias, 0.0), np.where(known, sigma, np.nan)
+        return np.where(known, bias, 0.0), np.where(known, sigma, self._unread())
+
+    def shared(self, time: Ints) -> tuple[Floats, Bools]:
+        """The state that other outputs build on, and whether anything has been measured."""
+        known, states = self._known(time)
+        return np.where(known, states[4], 0.0), known
+
+    def _unread(self) -> float:
+        """Sigma of the first measurement against the model, SI."""
+        return math.sqrt(self._prior**2 + self._floor) if math.isfinite(self._prior) else math.nan
+
+    def snapshot(self) -> Snapshot:
+        """What it has learned; rows once remembered stay, so that a view of them will do."""
+        return {
+            "numbers": [
+                self._noise,
+                self._bias,
+                self._variance,
+                self._alone,
+                self._suspect,
+                self._scale,
+                self._level,
+            ],
+            "sums": list(self._sums),
+            "lengths": list(self._lengths),
+            "updates": self._updates,
+            "times": self._times[: self._count],
+            "states": self._states[:, : self._count],
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave, which may have been told another uncertainty."""
+        noise, self._bias, self._variance, self._alone, *others = state["numbers"]
+        self._suspect, self._scale, self._level = others
+        self._noise = max(self._floor, noise)
+        self._sums, self._lengths = list(state["sums"]), list(state["lengths"])
+        self._updates, self._count = state["updates"], len(state["times"])
+        self._times = np.append(state["times"], np.empty(1024, np.int64))
+        self._states = np.append(state["states"], np.zeros((5, 1024)), axis=1)
 
     def _known(self, time: Ints) -> tuple[Bools, Floats]:
         index = np.searchsorted(self._times[: self._count], time, "right") - 1

@@ -1,10 +1,13 @@
-"""Files that others rely on: their checksum, the program that wrote them, a model's card."""
+"""Files that others rely on: where they lie, their checksum, the program that wrote them."""
 
 from __future__ import annotations
 
 import hashlib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, ValidationInfo
 
 
 def sha256(file: Path, size: int | None = None) -> str:
@@ -29,3 +32,12 @@ def program() -> str:
 def card_path(model: Path) -> Path:
     """Where the card of an ONNX file lies."""
     return model.with_name(f"{model.stem}.card.yaml")
+
+
+def _beside(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("beside")
+    return path if folder is None else folder / path
+
+
+Beside = Annotated[Path, AfterValidator(_beside)]
+"""A path in a configuration: relative ones begin at the folder of the file that names them."""

@@ -18,6 +18,7 @@ from twin.configuration.models import BatchConfiguration
 from twin.material import Roll
 from twin.samples import Bools, Floats, Ints
 from twin.signal import HeldSignal
+from twin.snapshot import Snapshot
 from twin.watermark import NEVER
 from twin.web import Thread, Web
 
@@ -113,7 +114,8 @@ class Rolls:
         if web.config.unwinds is not None:
             return self._unwind(web, web.config.unwinds, after, until)
         if not web.threads:
-            web.begin(Thread(web.position.first, web.position.first, 1.0, -math.inf))
+            first = web.position.first
+            web.begin(Thread(first, first, 1.0, -math.inf, NEVER))
         return self._wind(web, after, until) + self._splice(web, after, until)
 
     def _wind(self, web: Web, after: int, until: int) -> list[Milestone]:
@@ -170,7 +172,7 @@ class Rolls:
         roll = rolls.get(number)
         known = roll is not None and math.isfinite(roll.end)
         origin, low = (roll.end, roll.start) if roll and known else (math.nan, math.nan)
-        web.begin(Thread(encoder, origin, -1.0 / (1.0 + web.config.stretch), low))
+        web.begin(Thread(encoder, origin, -1.0 / (1.0 + web.config.stretch), low, time))
         if known:
             self._splices += [(origin, time), (low, time)]
         what = "roll mounted" if known else "unknown roll"
@@ -182,7 +184,7 @@ class Rolls:
             return []
         thread = web.threads[-1]
         origin = thread.position(encoder) - (value - before)
-        web.begin(Thread(encoder, origin, thread.slope, thread.low))
+        web.begin(Thread(encoder, origin, thread.slope, thread.low, time))
         self._splices += [(origin, time), (origin + value - before, time)]
         return [Milestone(time, "cut out", web.name, self._here.get(web.name, NO_ROLL), origin)]
 
@@ -191,6 +193,26 @@ class Rolls:
         before = self._counted.get((web.name, counter), value)
         self._counted[web.name, counter] = value
         return before
+
+    def snapshot(self) -> Snapshot:
+        """Rolls, counters and splices."""
+        return {
+            "rolls": {
+                web: [[roll.number, roll.start, roll.end, roll.wound] for roll in rolls.values()]
+                for web, rolls in self._rolls.items()
+            },
+            "here": dict(self._here),
+            "counted": [[*counter, value] for counter, value in self._counted.items()],
+            "splices": [list(splice) for splice in self._splices],
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        for web, rolls in state["rolls"].items():
+            self._rolls[web] = {values[0]: Roll(web, *values) for values in rolls}
+        self._here = dict(state["here"])
+        self._counted = {(web, counter): value for web, counter, value in state["counted"]}
+        self._splices.extend((position, known) for position, known in state["splices"])
 
     def _changes(self, tag: str | None, after: int, until: int) -> list[tuple[int, float]]:
         return [] if tag is None else _changes(self._signals[tag], after, until)
@@ -279,6 +301,22 @@ class Hose:
             found.append(BatchReleased(self._name, batch, time, values))
         self._untold.clear()
         return found
+
+    def snapshot(self) -> Snapshot:
+        """Batches released, under way and on the web."""
+        return {
+            "last": self._last,
+            "untold": [list(batch) for batch in self._untold],
+            "inside": [list(batch) for batch in self._inside],
+            "heads": [list(head) for head in self._heads],
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        self._last = state["last"]
+        self._untold = [(number, time) for number, time in state["untold"]]
+        self._inside.extend((number, volume) for number, volume in state["inside"])
+        self._heads.extend((start, number, known) for start, number, known in state["heads"])
 
 
 def _changes(signal: HeldSignal, after: int, until: int) -> list[tuple[int, float]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from twin import samples
 from twin.samples import Bools, Ints, OfflineMeasurement, SampleBatch, severity
+from twin.snapshot import Renumbering, Snapshot
 from twin.tags import TagTable
 
 NANOSECONDS = 1_000_000_000
@@ -113,3 +114,11 @@ class Ingest:
         if not self._low[measurement.tag] <= measurement.value <= self._high[measurement.tag]:
             return "out of range"
         return ""
+
+    def snapshot(self) -> Snapshot:
+        """The last time of every tag."""
+        return {"last": self._last.copy()}
+
+    def restore(self, state: Snapshot, renumber: Renumbering) -> None:
+        """Take what another gave."""
+        renumber.move(state["last"], self._last)

@@ -1,7 +1,8 @@
 """Interventions: what enters the core beside samples, each at its place in the stream.
 
-People decide, machines answer writes, the clock ends what nobody decided on, another model is
-taken. A recording keeps them, so that a replay gives what the live run gave.
+People decide and see alarms, machines answer writes, the clock ends what nobody decided on, another
+model is taken, what is wrong beside the line is reported. A recording keeps them, so that a replay
+gives what the live run gave.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from twin.alarms import Acknowledged, Report, Shelved
 from twin.configuration.models import Mode
 from twin.ports import WriteOutcome
 from twin.samples import Ints, SampleBatch
@@ -66,7 +68,7 @@ class ModelUsed:
     by: str
 
 
-Intervention = Decided | Wrote | ModeSet | FellSilent | ModelUsed
+Intervention = Decided | Wrote | ModeSet | FellSilent | ModelUsed | Report | Acknowledged | Shelved
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -12,7 +17,20 @@ from sqlalchemy import BigInteger, Column, Float, Integer, String, Table
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from twin.alarms import Alarm
+from twin.audit import FIRST, AuditRow, canonical, chained
+from twin.migrating import migrate
+from twin.promise import Judgement
+
 Row = dict[str, Any]
+
+TWIN: Final = "twin"
+"""Who, where no person did it."""
+WRITE_BEGINS: Final = "write begins"
+WRITE_ENDS: Final = ("written", "write failed")
+MODE_SET: Final = "set mode"
+_ATTEMPTS: Final = 20
+"""To add to the audit trail, while others add to it too."""
 
 _METADATA: Final = sa.MetaData()
 
@@ -61,9 +79,52 @@ _STATES: Final = _log(
     _text("decided_by"),
     _text("note"),
 )
+_JUDGEMENTS: Final = Table(
+    "judgements",
+    _METADATA,
+    Column("recommendation", String, primary_key=True),
+    Column("parameter", String, primary_key=True),
+    _time(),
+    Column("kept", sa.Boolean, nullable=False),
+    Column("document", sa.JSON, nullable=False),
+)
 _MODES: Final = _log("mode_changes", _text("step"), _text("mode"), _text("reason"), _text("by"))
-_ALARMS: Final = _log("alarms", _text("subject"), _text("text"), Column("cleared", BigInteger))
-_AUDIT: Final = _log("audit", _text("who"), _text("what"), Column("details", sa.JSON))
+_ALARMS: Final = Table(
+    "alarm_book",
+    _METADATA,
+    Column("id", String, primary_key=True),
+    _time(),
+    _text("state"),
+    Column("document", sa.JSON, nullable=False),
+)
+_ALARM_STATES: Final = _log("alarm_states", _text("alarm"), _text("state"), _text("by"))
+_AUDIT: Final = Table(
+    "audit",
+    _METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    _time(),
+    _text("who"),
+    _text("what"),
+    _text("details"),
+    _text("previous"),
+    _text("hash"),
+)
+_AUDIT_HEAD: Final = Table(
+    "audit_head",
+    _METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    _text("hash"),
+)
+for _change in ("UPDATE", "DELETE"):
+    sa.event.listen(
+        _AUDIT,
+        "after_create",
+        sa.DDL(  # type: ignore[no-untyped-call]
+            f"CREATE TRIGGER audit_no_{_change.lower()} BEFORE {_change} ON audit "
+            "BEGIN SELECT RAISE(ABORT, 'the audit trail is only ever added to'); END"
+        ).execute_if(dialect="sqlite"),
+    )
 _MODELS: Final = _log("models", _text("step"), _text("model"), _text("version"))
 _MODEL_CHANGES: Final = _log(
     "model_changes",
@@ -120,6 +181,14 @@ SESSIONS: Final = Table(
     Column("expires", BigInteger, nullable=False),
 )
 
+_INTERVENTIONS: Final = Table(
+    "interventions",
+    _METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
+    Column("document", sa.JSON, nullable=False),
+)
+
 
 class Ledger:
     """What was advised and decided, and the material's genealogy; in SQLite or another database.
@@ -133,15 +202,18 @@ class Ledger:
     """
 
     def __init__(self, url: str) -> None:
-        """Open the database and create what it lacks.
+        """Open the database, create it or bring it up to date.
 
         Args:
             url: SQLAlchemy's, e.g. sqlite:////var/lib/linetwin/ledger.sqlite
+
+        Raises:
+            LedgerError: a newer program made it.
         """
+        migrate(sa.make_url(url), _METADATA)
         self._engine = sa.create_engine(url)
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
-        _METADATA.create_all(self._engine)
 
     def __enter__(self) -> Self:
         return self
@@ -195,7 +267,9 @@ class Ledger:
     def recommendations(
         self, limit: int = 100, state: str | None = None, without: str | None = None
     ) -> list[Row]:
-        """The documents as last recorded, newest first, each with its `history` of states.
+        """The documents as last recorded, newest first.
+
+        Each has its `history` of states, and what the material then did as `judged`.
 
         Args:
             limit: most.
@@ -210,9 +284,25 @@ class Ledger:
         with self._engine.connect() as connection:
             found = connection.execute(query).mappings().all()
             return [
-                {**row["document"], "history": self._history(connection, row["id"], row["time"])}
+                {
+                    **row["document"],
+                    "history": self._history(connection, row["id"], row["time"]),
+                    "judged": _judged(connection, row["id"]),
+                }
                 for row in found
             ]
+
+    def judge(self, judgement: Judgement) -> None:
+        """Record whether the material did what a recommendation promised; values are SI."""
+        parameter = f"{judgement.step}.{judgement.output}"
+        key = {"recommendation": judgement.recommendation, "parameter": parameter}
+        values = {
+            "time": judgement.time,
+            "kept": judgement.kept,
+            "document": _finite(asdict(judgement)),
+        }
+        with self._engine.begin() as connection:
+            _put(connection, _JUDGEMENTS, key, values)
 
     def change_mode(self, time: int, step: str, mode: str, reason: str, by: str = "") -> None:
         """Record what a step may do from now on, why, and who said so."""
@@ -226,30 +316,86 @@ class Ledger:
         """Newest first."""
         return self._newest(_MODES, limit)
 
-    def raise_alarm(self, time: int, subject: str, text: str) -> None:
-        """Record that something needs a person."""
-        self._note(_ALARMS, time=time, subject=subject, text=text)
-
-    def clear_alarms(self, time: int, subject: str) -> None:
-        """Record that the open alarms of a subject are over."""
+    def put_alarm(self, alarm: Alarm) -> None:
+        """Record an alarm, or the state that it has now."""
+        values = {"time": alarm.time, "state": alarm.state, "document": asdict(alarm)}
+        entry = {
+            "time": alarm.changed,
+            "alarm": alarm.id,
+            "state": alarm.state,
+            "by": alarm.by,
+        }
         with self._engine.begin() as connection:
-            connection.execute(
-                sa.update(_ALARMS)
-                .where(_ALARMS.c.subject == subject, _ALARMS.c.cleared.is_(None))
-                .values(cleared=time)
-            )
+            _put(connection, _ALARMS, {"id": alarm.id}, values)
+            _once(connection, _ALARM_STATES, entry, {})
 
-    def alarms(self, limit: int | None = 100) -> list[Row]:
-        """Newest first; `cleared` is None while an alarm lasts."""
-        return self._newest(_ALARMS, limit)
+    def alarms(self, limit: int | None = 100) -> list[Alarm]:
+        """As last recorded, newest first."""
+        query = sa.select(_ALARMS).order_by(_ALARMS.c.time.desc(), _ALARMS.c.id).limit(limit)
+        return [_alarm(row["document"]) for row in self._rows(query)]
+
+    def open_alarms(self) -> list[Alarm]:
+        """Those that are not cleared."""
+        query = sa.select(_ALARMS).where(_ALARMS.c.state != "cleared").order_by(_ALARMS.c.time)
+        return [_alarm(row["document"]) for row in self._rows(query)]
+
+    def alarm_states(self, limit: int | None = 100) -> list[Row]:
+        """Every state that an alarm took, newest first."""
+        return self._newest(_ALARM_STATES, limit)
 
     def audit(self, time: int, who: str, what: str, details: Mapping[str, Any]) -> None:
-        """Record what a person or the twin did."""
-        self._note(_AUDIT, time=time, who=who, what=what, details=_finite(details))
+        """Add to the audit trail what a person, the twin or a peer did; others may too."""
+        text = canonical(_finite(details))
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self._engine.begin() as connection:
+                    _append(connection, time, who, what, text)
+                return
+            except (sa.exc.IntegrityError, _OvertakenError):
+                if attempt == _ATTEMPTS - 1:
+                    raise
 
     def audited(self, limit: int | None = 100) -> list[Row]:
-        """Newest first."""
-        return self._newest(_AUDIT, limit)
+        """The audit trail, newest first."""
+        query = sa.select(_AUDIT).order_by(_AUDIT.c.number.desc()).limit(limit)
+        return [{**row, "details": json.loads(row["details"])} for row in self._rows(query)]
+
+    def audit_rows(self) -> Iterator[AuditRow]:
+        """The audit trail as it is stored, from its first row."""
+        with self._engine.connect() as connection:
+            query = sa.select(_AUDIT).order_by(_AUDIT.c.number)
+            for row in connection.execution_options(yield_per=1000).execute(query):
+                yield AuditRow(*row)
+
+    def audit_head(self) -> tuple[int, str]:
+        """Number and hash of the last row, kept beside the trail."""
+        with self._engine.connect() as connection:
+            return _head(connection) or (0, FIRST)
+
+    def interrupted_writes(self) -> list[Row]:
+        """Details of sets of setpoints that were begun and never ended, oldest first.
+
+        A set is settled by its end, or by a person who has set the mode of all its steps since.
+        """
+        query = (
+            sa.select(_AUDIT)
+            .where(_AUDIT.c.what.in_((WRITE_BEGINS, *WRITE_ENDS, MODE_SET)))
+            .order_by(_AUDIT.c.number)
+        )
+        begun: dict[tuple[str, int], Row] = {}
+        for row in self._rows(query):
+            details = json.loads(row["details"])
+            if row["what"] == WRITE_BEGINS:
+                key = details["recommendation"], details["made"]
+                begun[key] = {**details, "who": row["who"], "time": row["time"]}
+            elif row["what"] in WRITE_ENDS:
+                begun.pop((details["recommendation"], details["made"]), None)
+            elif row["who"] != TWIN:
+                for key, each in list(begun.items()):
+                    each["steps"] = [step for step in each["steps"] if step != details["step"]]
+                    if not each["steps"]:
+                        del begun[key]
+        return list(begun.values())
 
     def use_model(self, time: int, step: str, model: str, version: str) -> None:
         """Record which model predicts a step from now on."""
@@ -330,7 +476,7 @@ class Ledger:
         return self._rows(query)
 
     def recommendation(self, identity: str) -> Row | None:
-        """The document of one recommendation with its `history`; None where there is none."""
+        """The document of one, as `recommendations` gives it; None where there is none."""
         table = _RECOMMENDATIONS
         query = sa.select(table).where(table.c.id == identity).order_by(table.c.time.desc())
         with self._engine.connect() as connection:
@@ -338,7 +484,8 @@ class Ledger:
             if row is None:
                 return None
             history = self._history(connection, row["id"], row["time"])
-            return {**row["document"], "history": history}
+            judged = _judged(connection, row["id"])
+            return {**row["document"], "history": history, "judged": judged}
 
     def splice(self, time: int, web: str, position: float) -> None:
         """Record a splice at a position of the web, m."""
@@ -375,6 +522,42 @@ class Ledger:
         """By number."""
         return self._rows(sa.select(_BATCHES).order_by(_BATCHES.c.batches, _BATCHES.c.number))
 
+    def intervene(self, number: int, time: int, document: Mapping[str, Any]) -> None:
+        """Record what a person or a machine did, until a checkpoint holds what came of it."""
+        values = {"time": time, "document": _finite(document)}
+        self._put(_INTERVENTIONS, {"number": number}, values)
+
+    def interventions(self, after: int) -> list[Row]:
+        """Those with a higher number, in their order."""
+        query = sa.select(_INTERVENTIONS).where(_INTERVENTIONS.c.number > after)
+        return self._rows(query.order_by(_INTERVENTIONS.c.number))
+
+    def last_intervention(self) -> int:
+        """The highest number; 0 where there is none."""
+        with self._engine.connect() as connection:
+            found = connection.execute(sa.select(sa.func.max(_INTERVENTIONS.c.number))).scalar()
+        return int(found or 0)
+
+    def forget_interventions(self, until: int) -> None:
+        """Drop those up to a number: the checkpoints that are kept know them."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(_INTERVENTIONS).where(_INTERVENTIONS.c.number <= until))
+
+    def backup(self, folder: Path) -> list[Path]:
+        """Copy a SQLite ledger into a folder, whole and consistent; of others the site keeps dumps.
+
+        Returns:
+            The files made.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return []
+        file = folder / "ledger.sqlite"
+        with closing(sqlite3.connect(file)) as copy, self._engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            driver.backup(copy)
+        return [file]
+
     def _history(self, connection: sa.Connection, identity: str, made: int) -> list[Row]:
         columns = (_STATES.c.time, _STATES.c.state, _STATES.c.decided_by, _STATES.c.note)
         query = sa.select(*columns).where(
@@ -398,6 +581,49 @@ class Ledger:
     def _rows(self, query: sa.Select[Any]) -> list[Row]:
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+class _OvertakenError(Exception):
+    """Somebody else added a row at the same moment."""
+
+
+def _head(connection: sa.Connection) -> tuple[int, str] | None:
+    found = connection.execute(sa.select(_AUDIT_HEAD.c.number, _AUDIT_HEAD.c.hash)).first()
+    return None if found is None else (found[0], found[1])
+
+
+def _append(connection: sa.Connection, time: int, who: str, what: str, details: str) -> None:
+    head = _head(connection)
+    number, previous = head or (0, FIRST)
+    its_hash = chained(time, who, what, details, previous)
+    if head is None:
+        connection.execute(sa.insert(_AUDIT_HEAD).values(id=1, number=1, hash=its_hash))
+    else:
+        where = _AUDIT_HEAD.c.hash == previous
+        moved = sa.update(_AUDIT_HEAD).where(where).values(number=number + 1, hash=its_hash)
+        if not connection.execute(moved).rowcount:
+            raise _OvertakenError("the audit trail went on meanwhile")
+    connection.execute(
+        sa.insert(_AUDIT).values(
+            number=number + 1,
+            time=time,
+            who=who,
+            what=what,
+            details=details,
+            previous=previous,
+            hash=its_hash,
+        )
+    )
+
+
+def _judged(connection: sa.Connection, recommendation: str) -> list[Row]:
+    query = sa.select(_JUDGEMENTS).where(_JUDGEMENTS.c.recommendation == recommendation)
+    rows = connection.execute(query.order_by(_JUDGEMENTS.c.parameter)).mappings()
+    return [{**row["document"], "kept": row["kept"]} for row in rows]
+
+
+def _alarm(document: Row) -> Alarm:
+    return Alarm(**{**document, "evidence": tuple(document["evidence"])})
 
 
 def _put(

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from twin.samples import Bools, Floats, Ints
+from twin.snapshot import Snapshot, SnapshotError
+
+BLOCK: Final = 512
+"""Segments that are copied together for a snapshot."""
 
 
 @dataclass(slots=True)
@@ -45,6 +50,9 @@ class MaterialTable:
         self._segment = np.full(capacity, -1, np.int64)
         self._value = np.full((len(columns), capacity), np.nan)
         self._time = np.zeros((len(columns), capacity), np.int64)
+        blocks = -(-capacity // BLOCK)
+        self._changed = np.zeros(blocks, np.bool_)
+        self._copies: dict[int, Snapshot] = {}
 
     def open(self, segments: Ints) -> None:
         """Make rows for these segments, over the oldest ones."""
@@ -53,6 +61,7 @@ class MaterialTable:
         if new.any():
             fresh = slots[new]
             self._segment[fresh] = segments[new]
+            self._changed[fresh // BLOCK] = True
             self._value[:, fresh] = np.nan
             self._time[:, fresh] = 0
 
@@ -65,6 +74,7 @@ class MaterialTable:
         """Set values of segments that have a row; others are passed over."""
         here = self.has(segments)
         index, slots = self._index[column], segments[here] % len(self._segment)
+        self._changed[slots // BLOCK] = True
         self._value[index, slots] = value[here]
         self._time[index, slots] = time[here]
 
@@ -77,3 +87,38 @@ class MaterialTable:
         """When the values became known, ns; 0 where unknown."""
         found = self._time[self._index[column], segments % len(self._segment)]
         return np.where(self.has(segments), found, 0)
+
+    def snapshot(self) -> Snapshot:
+        """All rows and columns; only what has changed since the last one is copied."""
+        for block in np.flatnonzero(self._changed).tolist():
+            rows = slice(block * BLOCK, (block + 1) * BLOCK)
+            self._copies[block] = {
+                "start": rows.start,
+                "segment": self._segment[rows].copy(),
+                "value": self._value[:, rows].copy(),
+                "time": self._time[:, rows].copy(),
+            }
+        self._changed[:] = False
+        return {
+            "capacity": len(self._segment),
+            "columns": list(self._index),
+            "blocks": list(self._copies.values()),
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what a table of the same capacity gave; columns that it did not have stay unknown.
+
+        Raises:
+            SnapshotError: it had another capacity.
+        """
+        held, mine = state["capacity"], len(self._segment)
+        if held != mine:
+            raise SnapshotError(f"the snapshot has room for {held} segments, this program {mine}")
+        here = [row for row, name in enumerate(state["columns"]) if name in self._index]
+        columns = [self._index[state["columns"][row]] for row in here]
+        for block in state["blocks"]:
+            rows = slice(block["start"], block["start"] + len(block["segment"]))
+            self._segment[rows] = block["segment"]
+            self._value[columns, rows] = block["value"][here]
+            self._time[columns, rows] = block["time"][here]
+            self._changed[rows.start // BLOCK] = True

@@ -14,6 +14,7 @@ import numpy as np
 
 from twin.samples import Floats, Ints
 from twin.signal import HeldSignal
+from twin.snapshot import Snapshot
 from twin.web import Thread, Web
 
 MOST_OPEN: Final = 1000
@@ -179,3 +180,43 @@ class Station:
         if len(self._sums) > MOST_OPEN:
             for segment in sorted(self._sums)[: -MOST_OPEN // 2]:
                 del self._sums[segment]
+
+    def needs_from(self, encoder: float) -> float:
+        """The encoder reading at which the next segment to pass came in, m."""
+        thread = self._thread or (self.web.threads[0] if self.web.threads else None)
+        entered = encoder - self._leave
+        if thread is not None and not math.isnan(thread.origin):
+            entered = thread.start
+            if self._next is not None:
+                edge = self._next if thread.slope > 0 else self._next + 1
+                entered = float(thread.encoder(np.array([edge * self._segment]))[0])
+        return entered + self._entry
+
+    def snapshot(self) -> Snapshot:
+        """What it waits for."""
+        threads = self.web.threads
+        place = next((i for i, thread in enumerate(threads) if thread is self._thread), None)
+        times, values = [time for time, _ in self._unread], [value for _, value in self._unread]
+        return {
+            "thread": place,
+            # of a thread that is forgotten nothing more can pass
+            "next": None if place is None else self._next,
+            "time": np.concatenate([np.empty(0, np.int64), *times]),
+            "value": np.concatenate([np.empty(0), *values]),
+            "segments": np.array(list(self._sums), np.int64),
+            "sums": np.array(list(self._sums.values())).reshape(-1, 3),
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        place = state["thread"]
+        self._thread = None if place is None else self.web.threads[place]
+        self._next = state["next"]
+        if len(state["time"]):
+            self._unread = [(state["time"], state["value"])]
+        self._sums = {
+            segment: (total, squares, count)
+            for segment, (total, squares, count) in zip(
+                state["segments"].tolist(), state["sums"].tolist(), strict=True
+            )
+        }

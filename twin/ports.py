@@ -27,6 +27,13 @@ class Source(Protocol):
         """What arrived, in batches of about 100 ms; tag indices of the line's tag table, SI."""
         ...
 
+    def safe(self) -> None:
+        """The oldest of the batches handed out, and not yet said so of, will outlast a crash.
+
+        A source whose peer keeps messages until they are acknowledged acknowledges them now.
+        """
+        ...
+
     @property
     def state(self) -> ConnectionState:
         """Whether it is connected, and what it lost."""
@@ -51,6 +58,22 @@ class ConnectionState:
     """Samples of those messages that were handed on as bad, so that the historian knows of them."""
     error: str | None
     """Why it is not connected, as a sentence."""
+    incidents: tuple[Incident, ...] = ()
+    """The last times that one side refused the other, oldest first: for the audit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One side of a connection refused the other: a matter of security, not of the network."""
+
+    number: int
+    """From 1, in the order in which they happened."""
+    time: int
+    """Line time, ns."""
+    what: str
+    """E.g. peer refused, refused by peer."""
+    said: str
+    """The reason, as a sentence without secrets."""
 
 
 class ConfigurationMismatch(Exception):  # noqa: N818  # a fact about a peer, named as such
@@ -117,15 +140,58 @@ class Buckets:
     count: Ints
 
 
+class HistorianError(Exception):
+    """A store could not be opened or reached, or an operation failed: it may be tried again."""
+
+    def __init__(self, store: str, reason: str) -> None:
+        super().__init__(f"historian {store}: {reason}")
+        self.store = store
+        """Its file or address."""
+        self.reason = reason
+
+
+class Refused(Exception):  # noqa: N818  # a fact about samples, named as such
+    """A historian will never take these samples or events; the message says why.
+
+    `append` raises it where the content is at fault, and nothing else would help than other
+    content. What it was sent together with may be sent again without it; a historian that found
+    out which it is names it, and has taken all the rest.
+    """
+
+    def __init__(
+        self, reason: str, batch: SampleBatch | None = None, events: Sequence[Event] = ()
+    ) -> None:
+        super().__init__(reason)
+        self.batch = batch
+        """The samples and laboratory values that were refused; None where it is not known which."""
+        self.events = tuple(events)
+        """The events that were refused."""
+
+
 class Historian(Protocol):
     """The time-series store. Synchronous: the service gives it a thread of its own.
 
     A sample is identified by (tag, time): appending it again changes nothing, appending it with
-    another value keeps the later one. Bad samples are kept with their status code.
+    another value keeps the later one. Bad samples are kept with their status code. Events are
+    identified by all that they say, laboratory values by tag, time and material.
     """
 
+    @property
+    def settles(self) -> float:
+        """For how long after `append` a crash of the store may lose what it had taken, s.
+
+        0: durable when it returns. Otherwise `twin.store` keeps what was delivered for as long, and
+        delivers it again after an `append` that failed: a restart of the store must make one fail.
+        """
+        ...
+
     def append(self, batch: SampleBatch, events: Sequence[Event] = ()) -> None:
-        """Durable when it returns."""
+        """Taken when it returns, and durable `settles` seconds later.
+
+        Raises:
+            Refused: this content will never be taken, however often it is sent.
+            Exception: anything else; not taken, to be sent again as it is.
+        """
         ...
 
     def read(self, tags: Sequence[int], start: int, end: int) -> SampleBatch:
@@ -137,7 +203,11 @@ class Historian(Protocol):
         ...
 
     def buckets(self, tags: Sequence[int], start: int, end: int, count: int) -> dict[int, Buckets]:
-        """By tag `count` equal buckets over [start, end): minimum, mean, maximum, good values."""
+        """By tag `count` equal buckets over [start, end): minimum, mean, maximum of what is good.
+
+        Good is what is finite and of good quality. A bucket is as wide as the store's resolution
+        allows, rounded up, so that the last one may be shorter.
+        """
         ...
 
     def events(self, start: int, end: int) -> list[Event]:

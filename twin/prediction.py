@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,10 +18,13 @@ from twin.material import MaterialTable
 from twin.passage import Column, Passage
 from twin.ports import Surrogate
 from twin.samples import Bools, Floats, Ints
+from twin.snapshot import Snapshot
 from twin.tracking import Tracker
 
 ALIKE: Final = 10
 """Segments over which machine values are averaged for the material to come."""
+COMING: Final = 4
+"""Segments of another web that a move is made for."""
 TRANSIENT: Final = 0.03
 """Relative difference between machine values beyond which a machine is between two states."""
 BISECTIONS: Final = 16
@@ -126,9 +129,16 @@ class Predictor:
             if made.correction in config.inputs
         }
         """Outputs that are corrected by the offset of an input: its column, by `step.output`."""
+        self.foundations = {
+            f"{step}.{output}": f"{step}.{made.builds_on}"
+            for step, config in line.steps.items()
+            for output, made in config.outputs.items()
+            if made.builds_on is not None
+        }
+        """By `step.output` the output whose correction acts on it first."""
         self._kept = dict.fromkeys(line.steps, 0)
         self._revised: dict[tuple[str, int], tuple[int, float]] = {}
-        self.last_column = {
+        last = {
             step: max(
                 (
                     column
@@ -136,11 +146,14 @@ class Predictor:
                     if column.name.startswith(f"{step}.") and column.web == config.runs_on
                 ),
                 key=lambda column: column.end,
-            ).name
+            )
             for step, config in line.steps.items()
             if config.runs_on in line.webs
         }
+        self.last_column = {step: column.name for step, column in last.items()}
         """Per step the column whose station the material leaves last."""
+        self.exits = {step: column.end for step, column in last.items()}
+        """Per step the end of that station on its web, m."""
 
     def batch_inputs(self) -> dict[str, list[str]]:
         """Per kind of batch the tags that its step needs."""
@@ -291,15 +304,67 @@ class Predictor:
             if estimator is None:
                 continue
             column = self.wrong_inputs.get(name)
+            below, known = self._below(name, time)
             if column is None:
-                made[:, index], sigma[:, index] = estimator.correct(mean[:, index], time)
+                made[:, index], sigma[:, index] = estimator.correct(
+                    mean[:, index] * (1.0 + below), time
+                )
+                sigma[~known, index] = np.nan
                 continue
-            offset, sigma[:, index] = estimator.state(time)
+            offset, sigma[:, index] = self.state(name, time)
             if offset.any():
                 shifted = inputs.copy()
                 shifted[:, column] += offset
                 made[:, index] = self._surrogates[step].predict(shifted).mean[:, index]
         return made, sigma
+
+    def state(self, name: str, time: Ints) -> tuple[Floats, Floats]:
+        """All that measurements correct of an output at these times.
+
+        Returns:
+            A factor less one, or an offset of the output or of the wrong input, SI; and the sigma
+            of a measurement against what is made of it, NaN where not everything was measured.
+        """
+        own, sigma = self._estimators[name].state(time)
+        below, known = self._below(name, time)
+        relative = self._line.steps[name.partition(".")[0]].outputs[name.partition(".")[2]]
+        whole = own + below + (own * below if relative.correction == "relative" else 0.0)
+        return whole, np.where(known, sigma, np.nan)
+
+    def _below(self, name: str, time: Ints) -> tuple[Floats, Bools]:
+        """What the outputs that one builds on correct at these times, and whether all are known."""
+        below = self.foundations.get(name)
+        if below is None:
+            return np.zeros(len(time)), np.ones(len(time), np.bool_)
+        state, known = self._estimators[below].shared(time)
+        deeper, known_deeper = self._below(below, time)
+        both = state * deeper if below not in self.wrong_inputs else 0.0
+        return state + deeper + both, known & known_deeper
+
+    def built_on(self, name: str, segments: Ints) -> Floats:
+        """What the outputs that one builds on corrected for these very segments."""
+        below = self.foundations.get(name)
+        if below is None:
+            return np.zeros(len(segments))
+        read = self._table.time(f"{below}.measured", segments)
+        made = self._table.time(below, segments)
+        return self._below(name, np.where(read > 0, read, made))[0]
+
+    def keep(self, changes: Mapping[str, tuple[int, float, float]], time: int) -> None:
+        """Let corrected predictions stay where the models say something else from `time` on.
+
+        Args:
+            changes: by `step.output` which segment, and what its model said before and after.
+            time: ns.
+        """
+        at = np.array([time])
+        outputs = [name for name in self._estimators if name in changes]
+        before = {name: 1.0 + float(self._below(name, at)[0][0]) for name in outputs}
+        # an output comes before those that build on it
+        for name in outputs:
+            _, old, new = changes[name]
+            after = 1.0 + float(self._below(name, at)[0][0])
+            self._estimators[name].shift(time, old * before[name], new * after)
 
     def implied_offsets(
         self, step: str, output: str, segments: Ints, measured: Floats
@@ -314,7 +379,7 @@ class Predictor:
         inputs = np.column_stack(
             [self._table.value(f"{step}.{name}", segments) for name in surrogate.inputs]
         )
-        told = inputs[:, column].copy()
+        told = inputs[:, column] + self.built_on(f"{step}.{output}", segments)
 
         def miss(value: Floats) -> Floats:
             inputs[:, column] = value
@@ -355,10 +420,45 @@ class Predictor:
         if name in self.wrong_inputs:
             predicted = self._table.value(f"{name}.predicted", segments)
         elif name in self._estimators:
+            predicted = predicted * (1.0 + self._below(name, time)[0])
             predicted = self._estimators[name].correct(predicted, time)[0]
         measured = self._table.value(f"{name}.measured", segments)
         known = np.isfinite(measured) & (self._table.time(f"{name}.measured", segments) <= time)
         return np.where(known, measured, predicted)
+
+    def to_come(self, step: str, time: int) -> Floats | None:
+        """What is known of the material of another web that passes a step next.
+
+        Args:
+            step: the step.
+            time: ns.
+
+        Returns:
+            Per input its mean over that material, SI, NaN where another web says nothing of it;
+            None where too little comes to be worth a move: the end of a roll, an unknown roll.
+        """
+        config = self._line.steps[step]
+        found = np.full(len(self._sources[step]), np.nan)
+        others = {
+            column: output.split(".", 1)
+            for column, (_, source) in enumerate(self._sources[step])
+            if (output := source.output) is not None
+            and self._line.steps[output.partition(".")[0]].runs_on in self._line.webs
+            and self._line.steps[output.partition(".")[0]].runs_on != config.runs_on
+        }
+        if not others:
+            return found
+        place = self.exits[step]
+        # the first is in the machine before a move acts
+        segments = self._tracker.coming(config.runs_on, place, time, 1 + COMING)[1:]
+        if len(segments) < COMING:
+            return None
+        at = np.full(len(segments), time)
+        for column, (upstream, output) in others.items():
+            values = self.best_known(upstream, output, segments, at)
+            if np.isfinite(values).any():
+                found[column] = np.nanmean(values)
+        return found
 
     def _batch_value(self, step: str, output: str, segments: Ints, time: Ints) -> Floats:
         batches = self._tracker.batch_at(self._line.steps[step].runs_on, segments, time)
@@ -404,6 +504,57 @@ class Predictor:
         alike = table[differs[-1] + 1 :] if len(differs) else table
         smooth = alike.mean(axis=0) if len(alike) else latest
         return np.where(tags, smooth, latest), *found
+
+    def snapshot(self) -> Snapshot:
+        """What was predicted from what, batches and their laboratory values, and the margins."""
+        return {
+            "margins": {name: margin.snapshot() for name, margin in self.margins.items()},
+            "recent": {step: _columns(recent) for step, recent in self._recent.items()},
+            "batches": {
+                step: [[number, time, values] for number, (time, values) in batches.items()]
+                for step, batches in self._batches.items()
+            },
+            "revised": [[*of, *revised] for of, revised in self._revised.items()],
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what a predictor of the same steps, inputs and outputs gave."""
+        for name, margin in state["margins"].items():
+            if name in self.margins:
+                self.margins[name].restore(margin)
+        for step in self._recent:
+            self._recent[step] = _predictions(step, state["recent"][step])
+            self._kept[step] = sum(len(each.segments) for each in self._recent[step])
+            self._batches[step] = {
+                number: (time, values) for number, time, values in state["batches"][step]
+            }
+        self._revised = {
+            (name, batch): (time, value) for name, batch, time, value in state["revised"]
+        }
+
+
+def _columns(predictions: Iterable[Prediction]) -> Snapshot:
+    """Predictions one below the other, and how many segments each has."""
+    rows = [(p.segments, p.time, p.inputs, p.mean, p.in_domain) for p in predictions]
+    if not rows:
+        return {"lengths": []}
+    names = ("segments", "time", "inputs", "mean", "in_domain")
+    columns = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    return {"lengths": [len(row[0]) for row in rows], **dict(zip(names, columns, strict=True))}
+
+
+def _predictions(step: str, columns: Snapshot) -> deque[Prediction]:
+    """What `_columns` put one below the other."""
+    found: deque[Prediction] = deque()
+    end = 0
+    for length in columns["lengths"]:
+        start, end = end, end + length
+        segments, time, inputs, mean, in_domain = (
+            columns[name][start:end] for name in ("segments", "time", "inputs", "mean", "in_domain")
+        )
+        sigma = np.full_like(mean, np.nan)
+        found.append(Prediction(step, segments, time, inputs, mean, mean, sigma, in_domain))
+    return found
 
 
 class _Numbering(dict[str, int]):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
+from twin.snapshot import Snapshot
 from twin.tags import TagTable
 
 State = Literal[
@@ -72,6 +73,17 @@ class Recommendation:
         if state not in FOLLOWS[self.state]:
             raise ValueError(f"recommendation {self.id} is {self.state} and cannot be {state}")
         return replace(self, state=state, by=by or self.by, note=note or self.note)
+
+    def snapshot(self) -> Snapshot:
+        """All of it."""
+        return asdict(self)
+
+    @staticmethod
+    def restored(state: Snapshot) -> Recommendation:
+        """The recommendation that gave this snapshot."""
+        changes = tuple(Change(**change) for change in state["changes"])
+        effects = tuple(Effect(**effect) for effect in state["effects"])
+        return Recommendation(**{**state, "changes": changes, "effects": effects})
 
     def document(
         self, tags: TagTable, units: Mapping[str, tuple[float, float, str]]

@@ -75,6 +75,24 @@ class SampleBatch:
             self.tag[mask], self.time[mask], self.value[mask], self.quality[mask], self.offline
         )
 
+    def rows(self, order: Ints) -> SampleBatch:
+        """The rows at these positions, in their order."""
+        return SampleBatch(
+            self.tag[order], self.time[order], self.value[order], self.quality[order], self.offline
+        )
+
+    def one_per_time(self) -> SampleBatch:
+        """The named samples by tag, then time; of several at one time the one that came last."""
+        known = self.tag >= 0
+        batch = self if known.all() else self.where(known)
+        batch = batch.rows(np.argsort(batch.tag.astype(np.uint16), kind="stable"))
+        step = np.diff(batch.tag)
+        if (step >= 0).all() and ((step > 0) | (np.diff(batch.time) > 0)).all():
+            return batch
+        batch = batch.rows(np.lexsort((batch.time, batch.tag)))
+        repeated = (batch.tag[1:] == batch.tag[:-1]) & (batch.time[1:] == batch.time[:-1])
+        return batch.where(np.append(~repeated, True))
+
     def between(self, start: int, end: int) -> SampleBatch:
         """The rows from `start` up to `end`, without laboratory values."""
         rows = slice(start, end)

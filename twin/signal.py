@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 from twin.samples import Bools, Floats, Ints
+from twin.snapshot import Snapshot
 
 SECOND: Final = 1e9
 RESET: Final = 1.0
@@ -48,7 +51,20 @@ class _Columns:
 
     def forget(self, before: int) -> None:
         """Drop what no question about a time >= `before` needs."""
-        self._from += max(0, int(np.searchsorted(self.time, before, "right")) - 2)
+        self._from += self.needless(before)
+
+    def needless(self, before: int) -> int:
+        """How many rows at the front no question about a time >= `before` needs."""
+        return max(0, int(np.searchsorted(self.time, before, "right")) - 2)
+
+    def snapshot(self, rows: Ints | slice) -> Snapshot:
+        """These rows; of a slice a view, as rows are not changed once they are there."""
+        data = self._data[:, self._from : self._to]
+        return {"time": self.time[rows], "data": data[:, rows]}
+
+    def restore(self, state: Snapshot) -> None:
+        self._from = self._to = 0
+        self.extend(state["time"], *state["data"])
 
 
 class WebPosition:
@@ -170,6 +186,42 @@ class WebPosition:
         self._knots.forget(before)
         self._gaps.forget(before)
 
+    def standstills(self) -> list[tuple[int, int]]:
+        """From when to when the web stood, ns: nobody asks for a time within."""
+        knots, standing = self._knots.time, self._knots.column(1) == 0.0
+        edges = np.flatnonzero(np.diff(standing)) + 1
+        bounds = np.concatenate([[0], edges, [len(knots) - 1]])
+        return [
+            (int(knots[start]), int(knots[end]))
+            for start, end in pairwise(bounds.tolist())
+            if end > start and standing[start]
+        ]
+
+    def snapshot(self, since: int) -> Snapshot:
+        """What questions about a time >= `since` need; of a standstill its ends are enough."""
+        if not len(self._knots):
+            return {"first": None, "offset": self._offset, "lost": self._lost}
+        standing = self._knots.column(1) == 0.0
+        inside = np.append(False, standing[1:] & standing[:-1])
+        inside[-1] = False
+        rows = np.arange(self._knots.needless(since), len(self._knots))
+        return {
+            "first": self._first,
+            "offset": self._offset,
+            "lost": self._lost,
+            "last_report": self._last_report,
+            "knots": self._knots.snapshot(rows[~inside[rows]]),
+            "gaps": self._gaps.snapshot(slice(None)),
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        self._first, self._offset, self._lost = state["first"], state["offset"], state["lost"]
+        if self._first is not None:
+            self._last_report = state["last_report"]
+            self._knots.restore(state["knots"])
+            self._gaps.restore(state["gaps"])
+
 
 class HeldSignal:
     """A value that holds until the next sample, with its means over time and over web length.
@@ -282,6 +334,24 @@ class HeldSignal:
 
     def forget(self, before: int) -> None:
         self._data.forget(before)
+
+    def snapshot(self, since: int, standstills: Sequence[tuple[int, int]]) -> Snapshot:
+        """What questions about a time >= `since` and outside of the web's standstills need."""
+        time, start = self._data.time, self._data.needless(since)
+        pieces = []
+        for begin, end in standstills:
+            # the last sample of a standstill says what held when the web moved again
+            first, last = np.searchsorted(time, [begin, end], "right")
+            if last - 1 > max(first, start):
+                pieces.append(np.arange(start, max(first, start)))
+                start = last - 1
+        if not pieces:
+            return self._data.snapshot(slice(start, None))
+        return self._data.snapshot(np.concatenate([*pieces, np.arange(start, len(time))]))
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        self._data.restore(state)
 
 
 def _ratio(total: Floats, valid: Floats, whole: Floats) -> Floats:

@@ -90,6 +90,14 @@ class LineStatus:
         """Web that left the first step, m."""
         return self.segments * self.line.segment
 
+    def reload(self, line: LineConfiguration) -> None:
+        """Go on under a configuration with other targets and limits."""
+        self.line = line
+        for step_name, step in line.steps.items():
+            for name, output in step.outputs.items():
+                parameter = self.parameters[f"{step_name}.{name}"]
+                parameter.target, parameter.limits = output.target, output.limits
+
     def follow(self, event: CoreEvent, outputs: dict[str, tuple[str, ...]]) -> None:
         """Take an event; `outputs` are the output names of every step's surrogate, in order."""
         if isinstance(event, Prediction):

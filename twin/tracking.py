@@ -22,6 +22,7 @@ from twin.material import Roll
 from twin.passage import Column, Passage, Station
 from twin.samples import Bools, Floats, Ints, SampleBatch
 from twin.signal import SECOND, HeldSignal
+from twin.snapshot import Renumbering, Snapshot
 from twin.watermark import NEVER, Watermark
 from twin.web import Web
 
@@ -75,6 +76,7 @@ class Tracker:
         batch_inputs: Mapping[str, Sequence[int]],
         held: Sequence[int] = (),
     ) -> None:
+        self._segment = line.segment
         self._interval = int(max(web.interval for web in line.webs.values()) * SECOND)
         webs = sorted(line.webs.items(), key=lambda item: item[1].unwinds is not None)
         self._webs = {name: Web(name, config) for name, config in webs}
@@ -172,6 +174,14 @@ class Tracker:
         """
         return self._webs[web].locate_under(station, time)
 
+    def coming(self, web: str, station: float, time: int, count: int) -> Ints:
+        """Segments that pass a place of a web (m) next, as known at `time` (ns); `count` at most.
+
+        Fewer where a roll ends.
+        """
+        machine = self._webs[web]
+        return machine.coming(machine.distance(station), time, self._segment, count)
+
     def batch_at(self, batches: str, segments: Ints, time: Ints) -> Ints:
         """Number of the batch that each segment is made of as known at `time`, -1 if unknown."""
         return self._hoses[batches].batch_at(segments, time)
@@ -252,3 +262,61 @@ class Tracker:
         for stations in self._stations.values():
             for station in stations:
                 station.forget()
+
+    def snapshot(self) -> Snapshot:
+        """Everything that material still on its way needs, whatever time it was there."""
+        since = {name: self._needed_from(name) for name in self._webs}
+        stood = {name: web.position.standstills() for name, web in self._webs.items()}
+        elsewhere = {
+            station.column.tag
+            for name, stations in self._stations.items()
+            for station in stations
+            if self._signals.get(station.column.tag, (None, self._webs[name]))[1].name != name
+        }
+        signals = []
+        for tag, (signal, web) in self._signals.items():
+            if tag in elsewhere:
+                held = signal.snapshot(NEVER, ())
+            else:
+                held = signal.snapshot(since[web.name], stood[web.name])
+            signals.append([tag, web.name, held])
+        return {
+            "frontier": self._frontier,
+            "webs": {name: web.snapshot(since[name]) for name, web in self._webs.items()},
+            "signals": signals,
+            "stations": {
+                station.column.name: station.snapshot()
+                for stations in self._stations.values()
+                for station in stations
+            },
+            "rolls": self._rolls.snapshot(),
+            "hoses": {name: hose.snapshot() for name, hose in self._hoses.items()},
+            "watermark": self._watermark.snapshot(),
+        }
+
+    def _needed_from(self, name: str) -> int:
+        """Since when the course of a web's signals matters to what has not passed yet, ns."""
+        web = self._webs[name]
+        encoder = web.encoder(self._frontier) if len(web.position) else math.nan
+        if math.isnan(encoder):
+            return NEVER
+        entered = [station.needs_from(encoder) for station in self._stations[name]]
+        position = np.array([min(entered, default=encoder)])
+        return min(int(web.position.reached(position)[0]), self._frontier)
+
+    def restore(self, state: Snapshot, renumber: Renumbering) -> None:
+        """Take what a tracker of the same webs, batches and columns gave."""
+        self._frontier = state["frontier"]
+        for name, web in self._webs.items():
+            web.restore(state["webs"][name])
+        for tag, name, signal in state["signals"]:
+            held = self._signals.get(renumber(tag))
+            if held is not None and held[1].name == name:
+                held[0].restore(signal)
+        for stations in self._stations.values():
+            for station in stations:
+                station.restore(state["stations"][station.column.name])
+        self._rolls.restore(state["rolls"])
+        for name, hose in self._hoses.items():
+            hose.restore(state["hoses"][name])
+        self._watermark.restore(state["watermark"], renumber)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from twin.configuration.models import Mode
+from twin.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Trust:
     """
 
     def __init__(self, modes: Mapping[str, Mode]) -> None:
+        self._configured = dict(modes)
         self._set = dict(modes)
         self._doubts: dict[str, dict[str, str]] = {step: {} for step in modes}
 
@@ -61,3 +63,18 @@ class Trust:
         if before == after:
             return []
         return [ModeChange(time, step, after, reason or f"no longer {kind}")]
+
+    def snapshot(self) -> Snapshot:
+        """What people set, and what was doubted."""
+        return {
+            "configured": dict(self._configured),
+            "set": dict(self._set),
+            "doubts": {step: dict(doubts) for step, doubts in self._doubts.items()},
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave, except modes that the configuration has changed since."""
+        for step, mode in self._configured.items():
+            if state["configured"].get(step) == mode:
+                self._set[step] = state["set"][step]
+            self._doubts[step] = dict(state["doubts"].get(step, {}))

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from twin.samples import Bools, Floats, Ints, SampleBatch
+from twin.snapshot import Renumbering, Snapshot
 
 NEVER: Final = -(2**62)
 """A time before all others, ns."""
@@ -32,6 +33,16 @@ class WaitingSamples:
     def add(self, batch: SampleBatch) -> None:
         if len(batch):
             self._parts.append(batch)
+
+    def snapshot(self) -> Snapshot:
+        pool = SampleBatch.concatenate(self._parts)
+        return {"tag": pool.tag, "time": pool.time, "value": pool.value, "quality": pool.quality}
+
+    def restore(self, state: Snapshot, renumber: Renumbering, wanted: Bools) -> None:
+        """Take what another gave, as far as its tags are still wanted."""
+        tag = renumber.all(state["tag"])
+        pool = SampleBatch(tag, state["time"], state["value"], state["quality"])
+        self._parts = [pool.where((tag >= 0) & wanted[tag])]
 
     def take(self, until: int) -> dict[int, tuple[Ints, Floats]]:
         """Times and values per tag up to `until`."""
@@ -116,6 +127,24 @@ class Watermark:
                 time[first], drop[first] = watermark[first], False
         self.late.update(batch.tag[drop].tolist())
         return SampleBatch(batch.tag, time, batch.value, batch.quality).where(~drop)
+
+    def snapshot(self) -> Snapshot:
+        return {
+            "latest": self._latest,
+            "seen": self._seen.copy(),
+            "late": [[tag, count] for tag, count in self.late.items()],
+            "encoders": self.encoders.snapshot(),
+            "others": self.others.snapshot(),
+        }
+
+    def restore(self, state: Snapshot, renumber: Renumbering) -> None:
+        """Take what another gave."""
+        self._latest = state["latest"]
+        renumber.move(state["seen"], self._seen)
+        late = ((renumber(tag), count) for tag, count in state["late"])
+        self.late = Counter({tag: count for tag, count in late if tag >= 0})
+        self.encoders.restore(state["encoders"], renumber, self._is_encoder)
+        self.others.restore(state["others"], renumber, self._is_used)
 
     @property
     def passed(self) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from twin.configuration.models import WebConfiguration
 from twin.samples import Floats, Ints
 from twin.signal import WebPosition
+from twin.snapshot import Snapshot
 
 
 @dataclass(slots=True)
@@ -27,6 +28,8 @@ class Thread:
     slope: float
     low: float
     """Lowest coated position that belongs to it."""
+    known: int
+    """When the machine told of it, ns."""
     next: Thread | None = None
     """The thread that follows it in the machine."""
 
@@ -91,9 +94,48 @@ class Web:
         """Coated positions under a station, m; NaN where no web."""
         return self.locate(self.position.at(time) - self.distance(self._place(station)))
 
+    def coming(self, distance: float, time: int, segment: float, count: int) -> Ints:
+        """Segments that pass next at a distance from the reference, as known at `time`.
+
+        Args:
+            distance: encoder travel to the place, m.
+            time: ns.
+            segment: length of a segment, m.
+            count: how many at most.
+
+        Returns:
+            In the order of passing; fewer where a roll ends.
+        """
+        reach = self.encoder(time) - distance
+        found: list[int] = []
+        threads = [thread for thread in self.threads if thread.known <= time]
+        ends = [thread.start for thread in threads[1:]] + [math.inf] * bool(threads)
+        for thread, end in zip(threads, ends, strict=True):
+            while reach < end and len(found) < count:
+                position = thread.position(reach + 0.5 * segment)
+                if not position >= thread.low:
+                    break
+                found.append(math.floor(position / segment))
+                reach += segment
+            reach = max(reach, end)
+        return np.array(list(dict.fromkeys(found)), np.int64)
+
     def forget(self, before: int) -> None:
         """Drop positions before a time, and threads that had left the last station by then."""
         left = self.encoder(before) - self._farthest
         while len(self.threads) > 1 and self.threads[1].start <= left:
             del self.threads[0]
         self.position.forget(before)
+
+    def snapshot(self, since: int) -> Snapshot:
+        """What questions about a time >= `since` need."""
+        return {
+            "threads": [[t.start, t.origin, t.slope, t.low, t.known] for t in self.threads],
+            "position": self.position.snapshot(since),
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        for values in state["threads"]:
+            self.begin(Thread(*values))
+        self.position.restore(state["position"])

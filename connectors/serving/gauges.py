@@ -18,6 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from connectors.mqtt_security import secure
 from twin.configuration.models import LineConfiguration, MqttAddress, MqttConnector
 from twin.samples import OfflineMeasurement, Quality, SampleBatch
 from twin.units import to_si
@@ -161,8 +162,10 @@ class ServedGauges:
         """Connect.
 
         Raises:
-            OSError: the broker is away, or refuses.
+            OSError: the broker is away, or refuses, or the certificates cannot be used.
+            SecretError: a password is not where it should be.
         """
+        secure(self._client, self._connector)
         self._client.connect_async(self._connector.host, self._connector.port, keepalive=10)
         self._client.loop_start()
         try:

@@ -53,6 +53,11 @@ class ServedMachine:
         connector = line.connectors[name]
         if not isinstance(connector, OpcUaConnector):
             raise ValueError(f"{name} is no OPC UA connector")
+        if connector.security != "none":
+            raise ValueError(
+                f"{name} cannot be served as it is secured: a recording is served in the clear; "
+                "write security: none in a copy of the configuration, and name it with --config"
+            )
         self.name = name
         self.endpoint = connector.url
         self.refused = 0

@@ -191,15 +191,21 @@ def flux(
     """
     film = 0.5 * (floats(temperature) + air_temperature)
     surface = vapour_pressure(temperature, coefficients) / coefficients.pressure
-    surface = np.minimum(surface, 0.99)
-    drive = np.log((1.0 - floats(vapour)) / (1.0 - surface))
-    conductance = (
-        mass_transfer(alpha, film, coefficients)
-        * coefficients.molar_mass
-        * coefficients.pressure
-        / (GAS_CONSTANT * film)
-    )
-    return np.maximum(conductance * drive, 0.0)
+    drive = np.log((1.0 - vapour) / (1.0 - np.minimum(surface, 0.99)))
+    return np.maximum(conductance(alpha, film, coefficients) * drive, 0.0)
+
+
+def conductance(alpha: Values, film: Values, coefficients: DryingCoefficients) -> Floats:
+    """Flux in kg/m2/s per logarithm of the gas fractions, at a film temperature in K.
+
+    `mass_transfer` times the density of pure vapour. Everything in it is a power of the film
+    temperature, together -0.04, so that one power has to be taken instead of three.
+    """
+    c = coefficients
+    heat = c.pressure * c.air_molar_mass / GAS_CONSTANT * c.air_heat_capacity
+    lewis = 0.0241 * 273.15**-0.81 * 298.15**1.75 / (heat * c.diffusivity)
+    unit: float = lewis ** (-2.0 / 3.0) / heat * c.molar_mass * c.pressure / GAS_CONSTANT
+    return floats(alpha) * unit * np.power(floats(film), -0.04)
 
 
 def film_temperature(
@@ -254,7 +260,7 @@ def film_thickness(mass: Values, solvent: Values, porosity: Values, recipe: Reci
 
 def falling_factor(solvent: Values, critical: Values, coefficients: DryingCoefficients) -> Floats:
     """Share of the wet-surface flux that remains; 1 until shrinkage ends, 0 when dry."""
-    filled = np.clip(floats(solvent) / critical, 0.0, 1.0)
+    filled = np.minimum(np.maximum(floats(solvent) / critical, 0.0), 1.0)
     return np.power(filled, coefficients.falling_exponent)
 
 
@@ -296,11 +302,10 @@ def evaporate(
     """
     left = floats(solvent)
     rate = floats(wet_flux)
-    seconds = floats(duration)
     safe = np.maximum(rate, 1e-300)
-    constant = np.clip((left - critical) / safe, 0.0, seconds)
+    constant = np.minimum(np.maximum((left - critical) / safe, 0.0), duration)
     start = left - rate * constant
-    times = rate * (seconds - constant) / critical
+    times = rate * (duration - constant) / critical
     order = coefficients.falling_exponent
     if order == 1.0:
         return start * np.exp(-times)
@@ -326,18 +331,19 @@ def advance(
     slope of the heat balance, which is stable for steps longer than the time constant of the web.
     """
     kelvin = floats(temperature)
+    left = floats(solvent)
     wet = flux(kelvin, zone.air_temperature, zone.alpha, zone.vapour, coefficients)
-    after = evaporate(solvent, wet, critical, duration, coefficients)
-    actual = wet * falling_factor(solvent, critical, coefficients)
-    rate = heating_rate(kelvin, actual, mass, solvent, zone, coefficients)
-    steepness = coefficients.antoine_b / (kelvin + coefficients.antoine_c) ** 2
-    slope = (
-        floats(zone.alpha) * (1.0 + coefficients.bottom_ratio)
-        + actual * latent_heat(kelvin, coefficients) * steepness
-    ) / heat_capacity(mass, solvent, coefficients)
-    seconds = floats(duration)
-    step = np.where(slope > 1e-12, -np.expm1(-slope * seconds) / np.maximum(slope, 1e-12), seconds)
-    return kelvin + rate * step, after, wet
+    after = evaporate(left, wet, critical, duration, coefficients)
+    actual = wet * falling_factor(left, critical, coefficients)
+    total = floats(zone.alpha) * (1.0 + coefficients.bottom_ratio)
+    heat = latent_heat(kelvin, coefficients) * actual
+    capacity = heat_capacity(mass, left, coefficients)
+    rate = (total * (zone.air_temperature - kelvin) + zone.radiation - heat) / capacity
+    shifted = kelvin + coefficients.antoine_c
+    slope = (total + heat * coefficients.antoine_b / (shifted * shifted)) / capacity
+    # a web without any heat transfer has no slope; the limit of the step is then its duration
+    slope = np.maximum(slope, 1e-12)
+    return kelvin - rate * np.expm1(-slope * duration) / slope, after, wet
 
 
 def peclet_number(

@@ -112,7 +112,7 @@ async def source(port: int) -> None:
     line = LineConfiguration.model_validate(
         {
             "name": "load",
-            "connectors": {"load": {"kind": "opcua", "url": url(port)}},
+            "connectors": {"load": {"kind": "opcua", "security": "none", "url": url(port)}},
             "tags": tags,
             "webs": {},
             "steps": {},

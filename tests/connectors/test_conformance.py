@@ -52,7 +52,12 @@ class MqttHarness:
 
 async def test_opcua(machine: Machine) -> None:
     await machine.has("Speed", 0.0, "m/min").start()
-    connector = {"kind": "opcua", "url": machine.url, "publishing_interval": "20 ms"}
+    connector = {
+        "kind": "opcua",
+        "security": "none",
+        "url": machine.url,
+        "publishing_interval": "20 ms",
+    }
     configuration = line({"machine": connector}, {"speed": opcua_tag("Speed", "m/min")})
     await check(OpcUaHarness(OpcUaSource("machine", configuration, LineClock()), machine), 1)
 

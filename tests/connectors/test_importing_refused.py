@@ -17,7 +17,7 @@ from twin.cli import main
 
 LINE = """
 name: a small line
-connectors: {m: {kind: opcua, url: "opc.tcp://127.0.0.1:4840/m"}}
+connectors: {m: {kind: opcua, security: none, url: "opc.tcp://127.0.0.1:4840/m"}}
 tags:
   oven.speed: {unit: m/min, class: MP, role: actual, connector: m, address: {node: "ns=2;s=a"}}
   oven.heat: {unit: degC, class: MP, role: actual, connector: m, address: {node: "ns=2;s=b"}}

@@ -31,6 +31,7 @@ CLOCK = LineClock()
 def connector(machine: Machine, **more: Any) -> dict[str, Any]:
     return {
         "kind": "opcua",
+        "security": "none",
         "url": machine.url,
         "sampling_interval": "50 ms",
         "publishing_interval": "20 ms",

@@ -35,6 +35,8 @@ async def test_what_was_browsed_can_be_read(machine: Machine) -> None:
     assert tags["machine.temperature"]["unit"] == "degC"
     assert "correct it" in text
     tags.pop("machine.odd")
-    configuration = line({"machine": {"kind": "opcua", "url": machine.url}}, tags)
+    configuration = line(
+        {"machine": {"kind": "opcua", "security": "none", "url": machine.url}}, tags
+    )
     async with reading(OpcUaSource("machine", configuration, LineClock())) as read:
         await read.value(configuration.tag_table().index("machine.temperature"), 293.15)

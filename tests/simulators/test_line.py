@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from simulators.line import Emission, VirtualLine
+from simulators.line import Emission, VirtualLine, advance_together
 from simulators.runner import run_headless
 from simulators.scenario import ScenarioError, load_scenario, parse_scenario
 
@@ -36,6 +36,21 @@ def test_same_seed_gives_the_same_run_however_it_is_advanced() -> None:
     parts = [advanced(second, 0.4) for _ in range(1000)]
     assert [r.value for r in whole.readings] == [r.value for p in parts for r in p.readings]
     assert whole.variables == [v for p in parts for v in p.variables]
+
+
+def test_lines_that_run_together_are_as_they_are_alone() -> None:
+    alone = [VirtualLine(NOMINAL, 7), VirtualLine(NOMINAL, 7)]
+    together = [VirtualLine(NOMINAL, 7), VirtualLine(NOMINAL, 7)]
+    for lines in (alone, together):
+        lines[1].write_setpoint("Dryer.Zone2.Temperature.Setpoint", 135.0)
+    sent = [advanced(line, 400) for line in alone]
+    both = advance_together(together, 400 * SECOND)
+    assert [[r.value for r in e.readings] for e in both] == [
+        [r.value for r in e.readings] for e in sent
+    ]
+    assert both[0].readings != both[1].readings
+    with pytest.raises(ValueError, match="only lines of one plant and one seed"):
+        advance_together([VirtualLine(NOMINAL, 7), VirtualLine(NOMINAL, 8)], SECOND)
 
 
 def test_another_seed_gives_another_plant() -> None:

@@ -181,6 +181,16 @@ def test_transfer_in_the_air_film() -> None:
     assert drying.heat_transfer(20.0, DRYING) == pytest.approx(35 * 2**0.7)
 
 
+def test_one_power_of_the_temperature_is_all_in_the_conductance() -> None:
+    film = np.array([290.0, 350.0, 420.0])
+    vapour = DRYING.molar_mass * DRYING.pressure / (materials.GAS_CONSTANT * film)
+    np.testing.assert_allclose(
+        drying.conductance(35.0, film, DRYING),
+        drying.mass_transfer(35.0, film, DRYING) * vapour,
+        rtol=1e-13,
+    )
+
+
 def test_solvent_of_the_reference_film() -> None:
     assert drying.initial_solvent(0.180, 0.65) == pytest.approx(96.9e-3, abs=5e-5)
     assert drying.critical_solvent(0.180, 0.46, RECIPE) == pytest.approx(35.3e-3, abs=5e-5)

@@ -199,7 +199,13 @@ def test_doctor_and_browse_on_the_virtual_line(simulated: Simulated) -> None:
     line = LineConfiguration.model_validate(
         {
             "name": "browsed",
-            "connectors": {"coater": {"kind": "opcua", "url": simulated.endpoints["coater"]}},
+            "connectors": {
+                "coater": {
+                    "kind": "opcua",
+                    "security": "none",
+                    "url": simulated.endpoints["coater"],
+                }
+            },
             "tags": tags,
             "webs": {},
             "steps": {},

@@ -277,6 +277,8 @@ async def test_nonsense_is_counted_and_disturbs_nothing(running: Running) -> Non
 class FailingHistorian:
     """A historian whose disk is full until somebody makes room."""
 
+    settles = 0.0
+
     def __init__(self) -> None:
         self.full = True
         self.taken: list[float] = []

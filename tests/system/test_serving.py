@@ -294,7 +294,7 @@ async def small(
 async def test_nodes_of_every_form_and_what_they_hold_at_first(tmp_path: Path) -> None:
     url = f"opc.tcp://127.0.0.1:{free_port()}/machine"
     told = line(
-        {"machine": {"kind": "opcua", "url": url}},
+        {"machine": {"kind": "opcua", "security": "none", "url": url}},
         {
             "oven.hot": opcua_tag("ns=4;i=17", "degC"),
             "oven.on": opcua_tag("ns=2;s=On", "dimensionless"),

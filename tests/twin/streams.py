@@ -10,6 +10,7 @@ import numpy as np
 
 from simulators.scenario import Scenario, parse_scenario
 from tests.in_process import LineInProcess, line_configuration, make_core
+from twin.alarms import Alarm
 from twin.comparison import Comparison
 from twin.configuration.models import LineConfiguration
 from twin.core import Core, CoreEvent
@@ -141,7 +142,7 @@ class Heard:
             if event.state == "proposed":
                 moment = np.array([event.time])
                 _put(self.rows, f"{event.web} advice", moment, moment, columns)
-        elif isinstance(event, Milestone | ModeChange):
+        elif isinstance(event, Milestone | ModeChange | Alarm):
             self.others.append(repr(event))
 
     def same_as(self, other: Heard) -> None:

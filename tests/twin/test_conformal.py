@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twin.conformal import GAUSSIAN, MISSED, RATE, Margin
+from twin.conformal import FIRST, GAUSSIAN, MISSED, RATE, Margin
 
 S = 1_000_000_000
 DELAY = 20
@@ -48,8 +48,17 @@ def test_the_share_missed_is_bounded_by_how_far_the_margin_went(
     draw = np.random.default_rng(seed)
     score = np.concatenate([np.abs(draw.standard_normal(200)) * level for level in levels])
     out, margin = missed(score, delay)
-    gone = math.log(margin.at(np.array([2**62]))[0])
-    assert out.mean() - MISSED == pytest.approx(gone / (RATE * len(score)), abs=1e-9)
+    first, last = margin.at((np.array([FIRST - 1, len(score)]) + delay) * S)
+    gone = math.log(last / first) / (RATE * (len(score) - FIRST))
+    assert out[FIRST:].mean() - MISSED == pytest.approx(gone, abs=1e-9)
+
+
+@pytest.mark.parametrize("wrong", [0.2, 5.0])
+def test_the_first_measurements_already_say_how_wrong_sigma_is(wrong: float) -> None:
+    draw = np.random.default_rng(5)
+    runs = [missed(np.abs(draw.standard_normal(FIRST)) * wrong, 0)[0] for _ in range(200)]
+    # nine measurements are too few to hold nine of ten with certainty
+    assert np.mean(runs, axis=0)[10:].mean() == pytest.approx(MISSED, abs=0.02)
 
 
 @given(at=st.lists(st.integers(1, 99), max_size=5))

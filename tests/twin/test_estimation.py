@@ -65,3 +65,45 @@ def test_a_revised_input_leaves_the_corrected_value() -> None:
         estimator.shift(50, 100.0, 92.0)
         assert estimator.correct(np.array([92.0]), np.array([60]))[0][0] == pytest.approx(91.0)
         assert estimator.correct(np.array([100.0]), np.array([40]))[0][0] == pytest.approx(91.0)
+
+
+def test_a_prior_gives_an_interval_before_the_first_residual_and_is_soon_forgotten() -> None:
+    estimator = BiasEstimator(NOISE, prior=2.0)
+    before, sigma = estimator.correct(np.array([10.0]), np.array([5]))
+    assert before[0] == 10.0
+    assert sigma[0] == pytest.approx(np.hypot(2.0, NOISE))
+    values = np.array([1.5 + value for value in noise(60)])
+    estimator.update(np.arange(60), values, np.zeros(60))
+    assert bias(estimator) == pytest.approx(1.5, abs=0.2)
+
+
+def test_others_build_on_what_drifts_but_not_on_a_jump_that_one_gauge_saw() -> None:
+    drifting = np.linspace(0.0, 3.0, 200) + np.array(noise(200))
+    drifted = fed(drifting.tolist())
+    assert drifted.shared(np.array([2**60]))[0][0] == bias(drifted)
+    jumped = fed([*noise(80), *(-16.0 + value for value in noise(20))])
+    shared, known = jumped.shared(np.array([2**60]))
+    assert known[0]
+    assert bias(jumped) == pytest.approx(-16.0, abs=0.5)
+    assert shared[0] == pytest.approx(0.0, abs=0.5)
+
+
+def test_other_material_opens_the_bias_by_the_prior() -> None:
+    settled, opened = (BiasEstimator(NOISE, prior=5.0) for _ in range(2))
+    values = np.append(noise(80), [3.0])
+    time, mean = np.arange(81), np.zeros(81)
+    settled.update(time, values, mean)
+    opened.update(time, values, mean, fresh=time == 80)
+    assert bias(settled) == pytest.approx(0.0, abs=0.3)
+    assert bias(opened) == pytest.approx(3.0, abs=0.1)
+
+
+def test_after_a_move_the_bias_may_change_by_a_share_of_it() -> None:
+    still, moved = (BiasEstimator(NOISE) for _ in range(2))
+    time, mean = np.arange(81), np.zeros(81)
+    level = np.where(time < 80, 0.0, 20.0)
+    values = np.append(noise(80), [0.9])
+    still.update(time, values, mean, level=mean)
+    moved.update(time, values, mean, level=level)
+    assert abs(bias(still)) < 0.2
+    assert bias(moved) == pytest.approx(0.9, abs=0.15)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.twin.historian_contract import START, TAGS, HistorianContract, Open, batch
-from twin.historian import DuckDBHistorian, HistorianError
-from twin.ports import Event
+from twin.historian import DuckDBHistorian
+from twin.ports import Event, HistorianError
 from twin.tags import TagTable
 
 WRITER = """
@@ -80,7 +80,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"no database at all" * 1_000)
     with pytest.raises(HistorianError, match=r"historian\.duckdb") as caught:
         DuckDBHistorian(path, TAGS)
-    assert caught.value.path == path
+    assert caught.value.store == str(path)
 
 
 def test_nothing_of_a_failed_append_is_kept(tmp_path: Path) -> None:

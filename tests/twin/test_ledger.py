@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from twin.alarms import RETURN, AlarmBook, Report
 from twin.ledger import Ledger
 
 
@@ -83,11 +85,22 @@ def test_modes_are_the_last_that_were_given(ledger: Ledger) -> None:
     assert len(ledger.mode_changes()) == 2
 
 
-def test_an_alarm_lasts_until_it_is_cleared(ledger: Ledger) -> None:
-    ledger.raise_alarm(1, "gauges.mass_loading", "frozen")
-    assert ledger.alarms()[0]["cleared"] is None
-    ledger.clear_alarms(5, "gauges.mass_loading")
-    assert ledger.alarms()[0]["cleared"] == 5
+def test_an_alarm_is_kept_with_its_states_until_it_is_cleared(ledger: Ledger) -> None:
+    book = AlarmBook()
+    evidence = ("40 readings in a row are 180.1 g/m^2",)
+    cause = Report(1, "diagnosis", "frozen", "gauges.mass_loading", True, "high", "", evidence)
+    (raised,) = book.report(cause)
+    ledger.put_alarm(raised)
+    ledger.put_alarm(raised)
+    assert ledger.open_alarms() == [raised]
+    assert ledger.alarms()[0].evidence == evidence
+    for alarm in book.report(replace(cause, time=2, active=False)) + book.tick(2 + RETURN):
+        ledger.put_alarm(alarm)
+    (cleared,) = book.acknowledge(3 + RETURN, raised.id, "anna")
+    ledger.put_alarm(cleared)
+    assert ledger.open_alarms() == []
+    states = [(each["state"], each["by"]) for each in ledger.alarm_states()]
+    assert states == [("cleared", "anna"), ("returned", ""), ("unacknowledged", "")]
 
 
 def test_models_and_audit_are_kept_newest_first(ledger: Ledger) -> None:

@@ -163,7 +163,7 @@ def replayed(recording: Recording, largest: int, with_decisions: bool = True) ->
 RUNS: dict[str, Callable[[], Live]] = {
     "stop": lambda: live(STOP),
     "reversal": lambda: live(REVERSAL),
-    "late samples and an outage": lambda: live(TROUBLE, 4 * S, (400 * S, 460 * S)),
+    "late samples and an outage": lambda: live(TROUBLE, 3 * S, (400 * S, 460 * S)),
 }
 
 

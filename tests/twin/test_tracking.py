@@ -61,7 +61,7 @@ def test_a_web_forgets_threads_that_have_left_its_last_station() -> None:
     seconds = np.arange(10_000)
     web.position.extend(EPOCH + seconds * S, seconds.astype(np.float64) / 10)
     for start in range(0, 1000, 20):
-        web.begin(Thread(float(start), 500.0 - start, -1.0, 0.0))
+        web.begin(Thread(float(start), 500.0 - start, -1.0, 0.0, 0))
     asked = EPOCH + seconds[9000:] * S
     before = web.locate_under("exit_gauge", asked)
     web.forget(EPOCH + 9000 * S)

@@ -27,9 +27,7 @@ from twin.desk.views import (
 )
 from twin.users import LONGEST, SHORTEST, Role
 
-router = APIRouter(
-    tags=["act"], dependencies=[Depends(user_of)], responses=documented(401, 403, 409, 422, 503)
-)
+router = APIRouter(tags=["act"], dependencies=[Depends(user_of)], responses=documented(409))
 
 Number = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -110,7 +108,7 @@ class Correction(_Body):
 
 
 class Shelving(_Body):
-    seconds: Annotated[float, Field(gt=0, le=86_400)]
+    seconds: Annotated[float, Field(ge=0, le=86_400, description="0 ends it")]
 
 
 class NewUser(_Body):
@@ -156,13 +154,13 @@ async def roll_back(desk: TheDesk, user: TheUser, step: str) -> tuple[ModelUse, 
     return await desk.roll_back_model(user, step)
 
 
-@router.post("/what-if", responses=documented(404, 429))
+@router.post("/what-if", responses=documented(404))
 async def what_if(desk: TheDesk, body: Values) -> WhatIf:
     """What the chain of steps makes of machine parameters; the rest stands as on the line."""
     return await desk.what_if(body.values)
 
 
-@router.post("/design", responses=documented(404, 429))
+@router.post("/design", responses=documented(404))
 async def design(desk: TheDesk, body: Wishes) -> DesignView:
     """Machine parameters for wanted structure parameters; takes seconds."""
     return await design_of(desk, body)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 
-from twin.api import acting, problems, reading, replaying, session, streaming
+from twin.api import acting, operation, problems, reading, replaying, session, streaming
 from twin.api.headers import Headers
 from twin.api.problems import Problem
 from twin.desk import Desk
@@ -32,7 +34,7 @@ def make_app(desk: Desk, secure: bool = False) -> FastAPI:
         title="linetwin",
         version=_version(),
         description=ABOUT,
-        openapi_url=f"{PREFIX}/openapi.json",
+        openapi_url=None,
         # their pages come from another origin
         docs_url=None,
         redoc_url=None,
@@ -41,9 +43,18 @@ def make_app(desk: Desk, secure: bool = False) -> FastAPI:
     app.state.desk = desk
     for part in (session, reading, streaming, acting, replaying):
         app.include_router(part.router, prefix=PREFIX)
+    app.include_router(operation.router)
     problems.install(app)
     app.add_middleware(Headers, secure=secure)
-    app.openapi_schema = _openapi(app)  # made now: it takes half a second, which the loop has not
+    made: list[bytes] = []
+
+    @app.get(f"{PREFIX}/openapi.json", include_in_schema=False)
+    async def document() -> Response:
+        if not made:
+            # it takes half a second, which the loop has not
+            made.append(await asyncio.to_thread(lambda: json.dumps(_openapi(app)).encode()))
+        return Response(made[0], media_type="application/json")
+
     return app
 
 

@@ -18,10 +18,12 @@ from twin.desk import BusyError, DecidedError, ImplausibleError, UnknownError
 from twin.desk.door import LoginRefusedError, ThrottledError
 from twin.desk.views import StateChange
 from twin.editing import EditRefusedError
-from twin.historian import HistorianError
+from twin.ports import HistorianError
 from twin.users import NotAllowedError
 
 MEDIA_TYPE: Final = "application/problem+json"
+COMMON: Final = (400, 401, 403, 413, 422, 429, 503)
+"""Statuses that any operation may have."""
 log = structlog.get_logger()
 
 
@@ -74,14 +76,14 @@ def problem(
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of an operation that may answer with these problems."""
+    """The `responses` of an operation that may answer with these problems, besides the common."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         status: {
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": schema}},
         }
-        for status in statuses
+        for status in sorted({*COMMON, *statuses})
     }
 
 

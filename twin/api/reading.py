@@ -53,9 +53,7 @@ from twin.desk.views import (
 from twin.samples import SampleBatch
 from twin.tags import TagTable
 
-router = APIRouter(
-    tags=["read"], dependencies=[Depends(user_of)], responses=documented(401, 403, 422, 429, 503)
-)
+router = APIRouter(tags=["read"], dependencies=[Depends(user_of)], responses=documented())
 
 Names = Annotated[
     list[Annotated[str, Query(max_length=200)]],
@@ -256,6 +254,12 @@ async def laboratory(desk: TheDesk, limit: Limit = 100) -> Laboratory:
 async def alarms(desk: TheDesk) -> tuple[AlarmView, ...]:
     """Alarms that are not cleared."""
     return (await desk.line()).alarms
+
+
+@router.get("/alarms/history")
+async def alarm_history(desk: TheDesk, limit: Limit = 100) -> tuple[AlarmView, ...]:
+    """Alarms as they are now or ended, newest first."""
+    return await desk.alarm_history(limit)
 
 
 @router.get("/models")

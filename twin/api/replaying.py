@@ -43,7 +43,7 @@ from twin.desk.views import (
 router = APIRouter(
     tags=["replay"],
     dependencies=[Depends(user_of)],
-    responses=documented(401, 403, 404, 409, 422, 429, 503),
+    responses=documented(404, 409),
 )
 
 

@@ -90,11 +90,20 @@ class Server:
 
 
 class _Quiet(uvicorn.Server):
-    """Leaves signals to the service."""
+    """Leaves signals to the service, and no connection behind."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        # what did not end in time is cut off: a stream that nobody reads
+        for connection in list(self.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
+        await asyncio.sleep(0)
 
 
 def _check(certificate: Path, key: Path) -> None:

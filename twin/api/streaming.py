@@ -24,7 +24,7 @@ _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
         "description": "A snapshot; as events a snapshot a second, and what happens at once",
         "content": {EVENTS: {"schema": {"type": "string"}}},
     },
-    **documented(401, 403, 429, 503),
+    **documented(),
 }
 
 
@@ -32,8 +32,8 @@ _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
 async def stream(request: Request, desk: TheDesk) -> Response:
     """What happens: with `Accept: text/event-stream` as events without end, else one snapshot.
 
-    Events are `snapshot`, and at once `recommendation`, `mode`, `alarm`, `material`, `laboratory`
-    and `model`. Who reads too slowly loses the oldest and is told with `missed` how many.
+    Events are `snapshot`, and at once `recommendation`, `judgement`, `mode`, `alarm`, `material`
+    and `laboratory`. Who reads too slowly loses the oldest and is told with `missed` how many.
     """
     return await stream_of(request, desk)
 

@@ -40,15 +40,19 @@ from twin.app import (
     read_line,
     serve_api,
 )
+from twin.backup import BackupError
 from twin.cli.assessment.command import assess, scenario_file
+from twin.cli.auditing import audit
 from twin.cli.backtesting import backtest
 from twin.cli.calibrating import calibrate_command
+from twin.cli.certs import certs
 from twin.cli.demo import DemoOptions, run_demo
 from twin.cli.designing import design, sensitivity
 from twin.cli.doctor import Finding, examine
 from twin.cli.export import export_samples
 from twin.cli.importing import import_
 from twin.cli.keys import DECISIONS, decide, pressed
+from twin.cli.operating import backup, operated, reload, restore, status
 from twin.cli.processes import LineFailedError
 from twin.cli.promoting import models, promote, rollback
 from twin.cli.recording import RecordingSwitch, record
@@ -59,8 +63,11 @@ from twin.cli.view import view
 from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
-from twin.historian import HistorianError
-from twin.ports import ConfigurationMismatch
+from twin.control import ControlError
+from twin.logs import log_to
+from twin.migrating import LedgerError
+from twin.ports import ConfigurationMismatch, HistorianError
+from twin.spool import SpoolError
 
 app = typer.Typer(
     help="The digital twin of a battery pilot line.",
@@ -72,6 +79,12 @@ log = structlog.get_logger()
 for command in (record, replay, backtest, assess):
     app.command()(command)
 app.command("import")(import_)
+app.command()(certs)
+app.command()(status)
+app.command()(reload)
+app.command()(backup)
+app.command()(restore)
+app.add_typer(audit, name="audit")
 app.command("calibrate")(calibrate_command)
 app.command()(design)
 app.command()(sensitivity)
@@ -86,10 +99,14 @@ def main() -> None:
     try:
         app()
     except* (
+        BackupError,
         ConfigurationError,
         ConfigurationMismatch,
+        ControlError,
         DataError,
         HistorianError,
+        SpoolError,
+        LedgerError,
         LineFailedError,
         RecordingError,
         ScenarioError,
@@ -135,6 +152,9 @@ def demo(
     port: Annotated[
         int, typer.Option(help="TCP port of dashboard and API; 0 is a free one.", min=0, max=65535)
     ] = 0,
+    config: Annotated[
+        Path | None, typer.Option(help="Another configuration of the bundled line.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the virtual line and the twin that follows it, and say what the advice was worth."""
@@ -148,6 +168,7 @@ def demo(
         picture,
         record,
         port,
+        config,
     )
     file = (data / "twin.log") if data else Path(os.devnull)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -202,6 +223,8 @@ def run(
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context((folder / "twin.log").open("a")) if live else sys.stderr
         configure_logging(stream)
+        if line.operation.log_file is not None:
+            log_to(line.operation.log_file)
         clock = LineClock(acceleration, epoch_ns)
         asyncio.run(_run(line, path, clock, folder, auto_accept, live, record, port))
 
@@ -242,7 +265,7 @@ async def _run(
     try:
         if record is not None:
             switch.start(record)
-        async with asyncio.TaskGroup() as tasks:
+        async with operated(service, path, folder), asyncio.TaskGroup() as tasks:
             running = tasks.create_task(service.run())
             if live:
                 with (
@@ -387,7 +410,7 @@ def export(
     """Export stored samples in their own units."""
     line = read_line(config or bundled("line.yaml"))
     began = time.monotonic()
-    rows = export_samples(line, data / "historian.duckdb", output, tag, start, end)
+    rows = export_samples(line, data, output, tag, start, end)
     if as_json:
         typer.echo(json.dumps({"file": str(output), "rows": rows}))
     else:

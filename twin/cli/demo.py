@@ -70,6 +70,8 @@ class DemoOptions:
     """Folder for a recording."""
     port: int = 0
     """Of dashboard and API; 0 takes a free one."""
+    config: Path | None = None
+    """Another configuration of the bundled line, such as one with another historian."""
 
 
 def accelerated(
@@ -156,7 +158,7 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
         ConfigurationError, ScenarioError, LineFailedError: the demo lacks something.
     """
     scenario = load_scenario(options.scenario)
-    path = bundled("line.yaml")
+    path = options.config or bundled("line.yaml")
     async with contextlib.AsyncExitStack() as stack:
         folder = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         names = ("mixer", "coater", "calender", "mqtt")

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from connectors.mqtt import MqttSource
 from connectors.opcua import OpcUaSource
+from twin.app import ask_historian
 from twin.clock import LineClock
 from twin.configuration.models import LineConfiguration, OpcUaConnector
-from twin.ports import ConfigurationMismatch
+from twin.ports import ConfigurationMismatch, HistorianError
 
 PATIENCE = 6.0
 """Seconds that a connection and its first value may take."""
@@ -26,10 +27,11 @@ class Finding:
 
 
 async def examine(line: LineConfiguration) -> list[Finding]:
-    """Connect to every peer at once and wait for first values."""
+    """Connect to every peer at once and wait for first values; ask the historian."""
     clock = LineClock()
-    return list(
+    findings = list(
         await asyncio.gather(
+            asyncio.to_thread(_try_historian, line),
             *(
                 _try(
                     OpcUaSource(name, line, clock)
@@ -38,9 +40,18 @@ async def examine(line: LineConfiguration) -> list[Finding]:
                     sum(tag.connector == name for tag in line.tags.values()),
                 )
                 for name, connector in line.connectors.items()
-            )
+            ),
         )
     )
+    return [finding for finding in findings if finding is not None]
+
+
+def _try_historian(line: LineConfiguration) -> Finding | None:
+    try:
+        said = ask_historian(line)
+    except (HistorianError, OSError, ValueError) as error:
+        return Finding("historian", False, str(error))
+    return None if said is None else Finding("historian", True, said)
 
 
 async def _try(source: OpcUaSource | MqttSource, tags: int) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
+from twin.app import open_stored
 from twin.configuration.models import LineConfiguration
-from twin.historian import DuckDBHistorian
 from twin.units import to_si
 
 
@@ -21,7 +22,7 @@ def _nanoseconds(moment: datetime | None, default: int) -> int:
 
 def export_samples(
     line: LineConfiguration,
-    historian: Path,
+    folder: Path,
     output: Path,
     names: list[str] | None,
     start: datetime | None,
@@ -29,19 +30,21 @@ def export_samples(
 ) -> int:
     """Write samples with columns tag, time, value, unit, quality; how many.
 
+    Args:
+        folder: of the store, where the samples are in a file.
+
     Raises:
+        HistorianError: the store cannot be read.
         ValueError: no such store or tag, or a file type that is not written.
     """
     if output.suffix not in (".parquet", ".csv"):
         raise ValueError(f"{output}: name a .parquet or .csv file")
-    if not historian.exists():
-        raise ValueError(f"{historian}: there is no store; give its folder with --data")
     tags = line.tag_table()
     unknown = [name for name in names or () if name not in tags]
     if unknown:
         raise ValueError(f"no tag {unknown[0]}; `twin check` says how many there are")
     indices = [tags.index(name) for name in names] if names else list(range(len(tags)))
-    with DuckDBHistorian(historian, tags) as store:
+    with closing(open_stored(line, folder)) as store:
         samples = store.read(indices, _nanoseconds(start, 0), _nanoseconds(end, 2**62))
     conversions = np.array([to_si(tag.unit) for tag in tags])
     scale, offset = conversions[samples.tag].T

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.text import Text
 
 from connectors.recorder import Recorder, RecordingWriter
-from twin.app import build_sources, configure_logging, read_line, start_recording
+from twin.app import build_sources, configure_logging, open_stored, read_line, start_recording
 from twin.cli.terminal import Json, err, out
 from twin.clock import Clock, LineClock
 from twin.configuration import bundled
@@ -88,7 +88,7 @@ async def _record_line(
 
 def _record_stored(
     line: LineConfiguration,
-    historian: Path,
+    data: Path,
     folder: Path,
     start: datetime,
     end: datetime,
@@ -100,23 +100,21 @@ def _record_stored(
         ValueError: there is no such store, or the end is not after the start.
         RecordingError: the folder holds something.
     """
-    if not historian.exists():
-        raise ValueError(f"{historian}: there is no store; give its folder with --data")
     first, last = (
         int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1e9)
         for moment in (start, end)
     )
     if last <= first:
         raise ValueError(f"{end} is not after {start}; write the earlier time first")
-    tags = line.tag_table()
+    kind = line.store.historian.kind
     count = 0
     bar = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with (
-        DuckDBHistorian(historian, tags) as store,
-        RecordingWriter(folder, line, f"historian {historian}", live=False) as writer,
+        contextlib.closing(open_stored(line, data)) as store,
+        RecordingWriter(folder, line, f"historian {kind}", live=False) as writer,
         Progress(*bar, console=console) as progress,
     ):
-        held = store.span()
+        held = store.span() if isinstance(store, DuckDBHistorian) else None
         if held is not None:
             first, last = max(first, held[0]), min(last, held[1] + 1)
         task = progress.add_task("reading", total=max(last - first, 1))
@@ -197,8 +195,7 @@ def record(
     configure_logging(sys.stderr)
     line = read_line(config or bundled("line.yaml"))
     if from_historian is not None:
-        stored = data / "historian.duckdb"
-        count = _record_stored(line, stored, output, *from_historian, err)
+        count = _record_stored(line, data, output, *from_historian, err)
     else:
         seconds = None if duration is None else parse(duration, "s")
         clock = LineClock(acceleration, epoch_ns)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
 from twin.configuration.findings import Finding, Findings
+from twin.configuration.historians import EmbeddedHistorianConfiguration
 from twin.configuration.models import (
+    TIME_OF_DAY,
     LineConfiguration,
     MqttAddress,
     MqttConnector,
@@ -35,6 +42,9 @@ def check(
     for name, connector in configuration.connectors.items():
         if isinstance(connector, MqttConnector) and connector.publish is not None:
             _check_publish(found, ("connectors", name, "publish"), connector.publish)
+        if isinstance(connector, MqttConnector):
+            _check_security(found, ("connectors", name), connector)
+    _check_historian(found)
     for name, tag in configuration.tags.items():
         _check_tag(found, name, tag)
     _check_tag_names(found)
@@ -59,11 +69,85 @@ def _check_line(found: Findings) -> None:
             "data would be stale before it may be late",
             f"write more than lateness, {line.lateness:g} s",
         )
+    _check_operation(found)
+
+
+def _check_operation(found: Findings) -> None:
+    line = found.configuration
+    after = line.store.minute_means_after
+    if after is not None and after >= line.store.retention:
+        found.add(
+            ("store", "minute_means_after"),
+            "samples would be deleted before means are made of them",
+            f"write less than retention, {line.store.retention / 86400:g} d",
+        )
+    try:
+        ZoneInfo(line.operation.time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        found.add(
+            ("operation", "time_zone"),
+            f"{line.operation.time_zone!r} is no time zone",
+            "write one such as Europe/Berlin",
+        )
+    for text in line.operation.shifts:
+        if not re.fullmatch(TIME_OF_DAY, text):
+            found.add(
+                ("operation", "shifts"),
+                f"{text!r} is no time of day",
+                "write one such as '06:00', in quotes",
+            )
 
 
 def _check_publish(found: Findings, path: tuple[str, ...], topic: str) -> None:
     if not topic or any(wild in topic for wild in "+#"):
         found.add(path, f"{topic!r} is no topic to publish on", "write one without + and #")
+
+
+def _check_security(found: Findings, path: tuple[str, ...], broker: MqttConnector) -> None:
+    if broker.security is None and not _is_this_machine(broker.host):
+        found.add(
+            path,
+            f"everybody on the way to {broker.host} could read and change the messages",
+            "write security: {trusts: [FILE]} for TLS, or in so many words security: none",
+        )
+
+
+def _check_historian(found: Findings) -> None:
+    at = found.configuration.store.historian
+    if isinstance(at, EmbeddedHistorianConfiguration):
+        return
+    path = ("store", "historian")
+    host = urlsplit(at.url).hostname or ""
+    if at.url.startswith("https:"):
+        if at.security == "none":
+            found.add(
+                (*path, "security"),
+                "https is not in the clear",
+                "leave security out, or name whom the twin trusts: {trusts: [FILE]}",
+            )
+    elif at.security is None and not _is_this_machine(host):
+        found.add(
+            path,
+            f"everybody on the way to {host} could read the token and change the samples",
+            "write https: in the url, or in so many words security: none",
+        )
+    elif at.security not in (None, "none"):
+        found.add((*path, "url"), "http knows no certificates", "write https: in the url")
+    line = found.configuration
+    for where, name in ((("name",), line.name), *((("tags", tag), tag) for tag in line.tags)):
+        if any(each in name for each in "\\\n\r"):
+            found.add(
+                where,
+                f"{at.kind} cannot keep a name with a backslash or a line break",
+                "name it otherwise",
+            )
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_tag(found: Findings, name: str, tag: TagConfiguration) -> None:

@@ -27,7 +27,9 @@ def load(path: Path, model_names: ModelNames | None = None) -> LineConfiguration
     """
     document = read_yaml(path)
     try:
-        configuration = LineConfiguration.model_validate(document.data)
+        configuration = LineConfiguration.model_validate(
+            document.data, context={"beside": path.parent}
+        )
     except ValidationError as error:
         raise ConfigurationError(explain(error, document)) from error
     findings = check(configuration, model_names)

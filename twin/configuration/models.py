@@ -6,32 +6,34 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     PlainSerializer,
     PositiveFloat,
     PositiveInt,
+    field_validator,
 )
 from pydantic import Tag as Choice
 
+from twin.configuration.historians import EmbeddedHistorianConfiguration, HistorianConfiguration
+from twin.configuration.section import Section
+from twin.configuration.security import MqttChannel, MqttUser, OpcUaChannel, OpcUaUser
 from twin.tags import ParameterClass, Role, Tag, TagTable
 from twin.units import Duration, Length, Volume, difference_unit, parse, to_si
 
 Mode = Literal["model", "shadow", "advisory", "twin"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class OpcUaConnector(_Section):
+class OpcUaConnector(Section):
     """An OPC UA server, usually one machine."""
 
     kind: Literal["opcua"] = Field(description="says that this is an OPC UA server")
     url: str = Field(pattern=r"^opc\.tcp://.+", description="endpoint, e.g. opc.tcp://host:4840/x")
+    security: OpcUaChannel = Field(
+        description="`none`: in the clear, to anybody who answers; only where nobody else is"
+    )
+    user: OpcUaUser | None = Field(None, description="as whom the twin logs in; else anonymously")
     sampling_interval: Duration = Field(0.1, ge=0, description="asked of the server for every tag")
     publishing_interval: Duration = Field(0.05, gt=0, description="asked for the subscription")
     queue_size: PositiveInt = Field(
@@ -39,13 +41,29 @@ class OpcUaConnector(_Section):
     )
     reconnect_max_delay: Duration = Field(5.0, gt=0, description="longest pause between attempts")
 
+    @field_validator("url", mode="before")
+    @classmethod
+    def _refuse_a_login(cls, url: object) -> object:
+        if isinstance(url, str) and "@" in url.removeprefix("opc.tcp://").partition("/")[0]:
+            raise ValueError(
+                "a login is not written into an address; write the address alone, and "
+                "user: {name: ..., password: {env: ...}}"
+            )
+        return url
 
-class MqttConnector(_Section):
+
+class MqttConnector(Section):
     """An MQTT 5 broker."""
 
     kind: Literal["mqtt"] = Field(description="says that this is an MQTT broker")
     host: str = Field(description="name or address of the broker")
-    port: int = Field(1883, ge=1, le=65535, description="TCP port of the broker")
+    port: int = Field(
+        1883, ge=1, le=65535, description="TCP port of the broker; 8883 is usual with TLS"
+    )
+    security: MqttChannel | None = Field(
+        None, description="`none`: in the clear; on this machine itself it need not be said"
+    )
+    user: MqttUser | None = Field(None, description="as whom the twin logs in; else as nobody")
     client_id: str = Field(
         "linetwin", min_length=1, description="unique among the broker's clients"
     )
@@ -54,6 +72,12 @@ class MqttConnector(_Section):
         65_536, description="bytes; a longer message is counted and not parsed"
     )
     reconnect_max_delay: Duration = Field(5.0, gt=0, description="longest pause between attempts")
+    session_expiry: Duration = Field(
+        86_400.0,
+        ge=0,
+        le=4_294_967_294,
+        description="for how long the broker keeps messages for a twin that is away",
+    )
     publish: str | None = Field(
         None, description="topic under which recommendations are published, retained"
     )
@@ -62,7 +86,7 @@ class MqttConnector(_Section):
 Connector = Annotated[OpcUaConnector | MqttConnector, Field(discriminator="kind")]
 
 
-class OpcUaAddress(_Section):
+class OpcUaAddress(Section):
     """A variable of an OPC UA server."""
 
     node: str = Field(
@@ -72,7 +96,7 @@ class OpcUaAddress(_Section):
     deadband: float = Field(0.0, ge=0, description="absolute, in the tag's unit; 0 reports all")
 
 
-class MqttAddress(_Section):
+class MqttAddress(Section):
     """A field of a JSON message."""
 
     topic: str = Field(min_length=1, description="topic or pattern with + and #")
@@ -110,7 +134,7 @@ Address = Annotated[
 ]
 
 
-class TagConfiguration(_Section):
+class TagConfiguration(Section):
     """A signal of the line."""
 
     unit: str = Field(description="unit at the source, e.g. m/min")
@@ -149,7 +173,7 @@ Position = Annotated[
 ]
 
 
-class WebConfiguration(_Section):
+class WebConfiguration(Section):
     """A web through one machine: stations at positions on a path, and an encoder."""
 
     encoder: str | None = Field(None, description="tag of the web length that has passed, m")
@@ -173,7 +197,7 @@ class WebConfiguration(_Section):
     cut: str | None = Field(None, description="tag of the length cut out where rolls are unwound")
 
 
-class BatchConfiguration(_Section):
+class BatchConfiguration(Section):
     """Slurry batches: mixed one by one, pumped through a hose to the head of a web."""
 
     number: str = Field(description="tag of the batch that was released last")
@@ -184,7 +208,7 @@ class BatchConfiguration(_Section):
     hose_volume: Volume = Field(ge=0, description="dead volume between batch and head")
 
 
-class InputConfiguration(_Section):
+class InputConfiguration(Section):
     """Where an input of a step comes from, exactly one of the three."""
 
     tag: str | None = Field(None, description="a tag, averaged over what the material met")
@@ -206,7 +230,7 @@ Source = Annotated[
 ]
 
 
-class PorosityConfiguration(_Section):
+class PorosityConfiguration(Section):
     """Porosity from loading and thickness of the same material: 1 - M / (rho h)."""
 
     mass_loading: str = Field(description="step.parameter with a measurement")
@@ -214,7 +238,7 @@ class PorosityConfiguration(_Section):
     skeletal_density: PositiveFloat = Field(description="kg/m^3")
 
 
-class OutputConfiguration(_Section):
+class OutputConfiguration(Section):
     """A structure parameter that a step makes."""
 
     unit: str = Field(description="unit in which people read it")
@@ -226,6 +250,12 @@ class OutputConfiguration(_Section):
     uncertainty: float | None = Field(
         None, gt=0, description="of one measurement of a segment, one sigma, in unit"
     )
+    model_uncertainty: float | None = Field(
+        None,
+        gt=0,
+        description="of the model before anything was measured, one sigma, in unit; without it "
+        "there is no interval and no advice before the first measurement",
+    )
     target: float | None = Field(None, description="in unit")
     limits: tuple[float, float] | None = Field(None, description="specification, in unit")
     correction: str = Field(
@@ -233,20 +263,47 @@ class OutputConfiguration(_Section):
         description="how measurements correct the model: `offset` by a difference, `relative` by a "
         "factor (flows, concentrations), or the name of an input of the step whose zero is unknown",
     )
+    resets_at: Literal["batch", "roll"] | None = Field(
+        None,
+        description="where the model is unknown anew, by its `model_uncertainty`: another slurry "
+        "batch, or another roll on a web that unwinds",
+    )
+    builds_on: str | None = Field(
+        None,
+        description="an output before it, with the same correction and a gauge that reads earlier: "
+        "what that gauge corrects acts on this output, whose own gauge corrects what is left",
+    )
     weight: float = Field(1.0, ge=0, description="cost of leaving the target, relative to others")
 
 
-class SetpointConfiguration(_Section):
+class InterlockConfiguration(Section):
+    """What must hold while setpoints are written; a value that is missing or bad forbids it too."""
+
+    tag: str = Field(description="a tag of a machine or gauge")
+    within: tuple[float, float] | None = Field(None, description="in the tag's unit")
+    equals: float | None = Field(None, description="instead of a range, in the tag's unit")
+    max_age: Duration | None = Field(
+        None, gt=0, description="an older value forbids it; for tags that report all the time"
+    )
+
+
+class SetpointConfiguration(Section):
     """A setpoint that the twin may move: which, how far, how fast."""
 
     tag: str = Field(description="tag with role setpoint")
     limits: tuple[float, float] = Field(description="in the tag's unit")
     max_step: float = Field(gt=0, description="largest change at once, in the tag's unit")
+    max_rate: float | None = Field(
+        None, gt=0, description="largest sum of changes within any minute, in the tag's unit"
+    )
     deadband: float = Field(0.0, ge=0, description="smaller changes are not worth a write")
     cost: float = Field(0.01, ge=0, description="cost of moving by max_step")
+    interlocks: tuple[InterlockConfiguration, ...] = Field(
+        (), description="what must hold while this setpoint is written"
+    )
 
 
-class StepConfiguration(_Section):
+class StepConfiguration(Section):
     """A process step: its surrogate, where its inputs come from, what it makes and may move."""
 
     runs_on: str = Field(description="name of a web, or of the slurry batches")
@@ -269,23 +326,57 @@ class StepConfiguration(_Section):
     advise_every: Duration = Field(
         10.0, gt=0, description="shortest time between two pieces of advice"
     )
+    interlocks: tuple[InterlockConfiguration, ...] = Field(
+        (), description="what must hold while any setpoint of the step is written"
+    )
 
 
-class StoreConfiguration(_Section):
+class StoreConfiguration(Section):
     """Where samples, material and decisions are kept."""
 
     folder: Path = Field(Path("var"), description="created where missing")
+    historian: HistorianConfiguration = Field(
+        default_factory=lambda: EmbeddedHistorianConfiguration(kind="duckdb"),
+        description="what keeps the samples; DuckDB where nothing is said",
+    )
     retention: Duration = Field(90 * 86400.0, gt=0, description="older samples are deleted")
+    spool: int = Field(
+        2_000_000_000,
+        ge=10_000_000,
+        description="bytes on disk for what the historian has not taken, 24 a sample; "
+        "when full the oldest is dropped",
+    )
+    minute_means_after: Duration | None = Field(
+        None, gt=0, description="of samples older than this a mean per minute is kept"
+    )
 
 
-class TlsConfiguration(_Section):
+TIME_OF_DAY = r"^([01]\d|2[0-3]):[0-5]\d$"
+
+
+class OperationConfiguration(Section):
+    """What runs by the clock of the site while the line is followed."""
+
+    time_zone: str = Field("UTC", description="of the times below, e.g. Europe/Berlin")
+    backups: Path | None = Field(None, description="folder; a backup is made in it every day")
+    backup_at: str = Field("02:30", pattern=TIME_OF_DAY, description="time of day")
+    backups_kept: PositiveInt = Field(7, description="older ones are deleted")
+    shifts: list[str] = Field(
+        default_factory=list, description="times of day at which shifts begin: one report each"
+    )
+    log_file: Path | None = Field(
+        None, description="log as lines of JSON into this file, ten of 10 MB; else to the console"
+    )
+
+
+class TlsConfiguration(Section):
     """A certificate with its key."""
 
     certificate: Path = Field(description="PEM file, with the chain of those who vouch for it")
     key: Path = Field(description="PEM file of its private key")
 
 
-class ApiConfiguration(_Section):
+class ApiConfiguration(Section):
     """Where dashboard and API are served."""
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 is everywhere")
@@ -293,7 +384,7 @@ class ApiConfiguration(_Section):
     tls: TlsConfiguration | None = Field(None, description="without it only this computer is safe")
 
 
-class LineConfiguration(_Section):
+class LineConfiguration(Section):
     """A line: connectors, tags, webs, steps."""
 
     name: str = Field(description="shown to people")
@@ -311,6 +402,9 @@ class LineConfiguration(_Section):
     )
     api: ApiConfiguration = Field(
         default_factory=ApiConfiguration, description="where dashboard and API are served"
+    )
+    operation: OperationConfiguration = Field(
+        default_factory=OperationConfiguration, description="backups, shifts, log"
     )
     connectors: dict[str, Connector] = Field(description="machines and brokers to connect to")
     tags: dict[str, TagConfiguration] = Field(description="signals, e.g. coater.line_speed")

@@ -88,6 +88,8 @@ def _words(kind: Any) -> str:
         return ", ".join(f"`{argument}`" for argument in arguments)
     if get_origin(kind) is dict:
         return f"by name: {_words(arguments[1])}"
+    if get_origin(kind) is list:
+        return f"list: {_words(arguments[0])}"
     if get_origin(kind) is tuple:
         return f"list of {len(arguments)}: {_words(arguments[0])}"
     if get_origin(kind) in {Union, types.UnionType}:
@@ -100,7 +102,7 @@ def _default(field: FieldInfo, kind: Any) -> str:
     if field.is_required():
         return "required"
     if field.default_factory is not None:
-        return "none" if get_origin(kind) is dict else "its defaults"
+        return "none" if get_origin(kind) in {dict, list} else "its defaults"
     unit = {Length: "m", Duration: "s", Volume: "m^3"}.get(kind, "")
     value = field.default
     if value is None:

@@ -26,6 +26,7 @@ _WANTED = {
     "model_attributes_type": "a section of keys",
     "tuple_type": "a list of two numbers, e.g. [0, 1]",
     "path_type": "a path",
+    "list_type": "a list, e.g. [certs/ca.der]",
 }
 _BOUNDS = {
     "greater_than": ("gt", "more than"),
@@ -35,7 +36,12 @@ _BOUNDS = {
 }
 _SHAPES = {
     "url": "write an endpoint such as opc.tcp://host:4840/path",
+    "backup_at": "write a time of day such as '02:30'",
     "node": "write a node id such as 'nsu=urn:maker:machine;s=Coater.Speed' or 'ns=2;i=1001'",
+}
+_LACKING = {
+    "security": "write security: {certificate: FILE, key: FILE, trusts: [FILE]}, or in so many "
+    "words security: none, where nobody else can reach the line",
 }
 
 
@@ -61,7 +67,9 @@ def _sentence(error: ErrorDetails, where: str) -> tuple[str, str]:
     context: dict[str, Any] = error.get("ctx", {})
     value = error["input"]
     if kind == "missing" and isinstance(last, str):
-        return f"{where} lacks the key {last!r}", f"add '{last}: ...'"
+        return f"{where} lacks the key {last!r}", _LACKING.get(last, f"add '{last}: ...'")
+    if kind == "too_short" and last == "trusts":
+        return f"{where} is empty", "name at least one certificate"
     if kind in {"missing", "too_long", "too_short"}:
         return f"{where} is not a list of two entries", "write a list of two, e.g. [0, 1]"
     if kind == "extra_forbidden":

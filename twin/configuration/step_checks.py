@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from twin.configuration.findings import Findings
 from twin.configuration.models import (
     InputConfiguration,
+    InterlockConfiguration,
     MqttAddress,
     MqttConnector,
     OutputConfiguration,
@@ -37,7 +38,9 @@ def check_steps(found: Findings, model_names: ModelNames | None) -> None:
         _check_reached(found, name)
         for key, output in step.outputs.items():
             _check_output(found, name, key, output, runs=known)
+        _check_interlocks(found, path, step.interlocks)
         for key, setpoint in step.setpoints.items():
+            _check_interlocks(found, (*path, "setpoints", key), setpoint.interlocks)
             _check_setpoint(found, step, (*path, "setpoints", key), setpoint)
             owner = moved.setdefault(setpoint.tag, f"{name}.{key}")
             if owner != f"{name}.{key}":
@@ -236,6 +239,26 @@ def _check_output(
         _check_laboratory(found, step, (*path, "laboratory"), output, laboratory, runs=runs)
     corrections = ("offset", "relative", *step.inputs)
     found.known((*path, "correction"), "correction", output.correction, corrections)
+    if output.resets_at is not None and output.model_uncertainty is None:
+        found.add(
+            (*path, "resets_at"),
+            f"{key!r} is unknown anew at a {output.resets_at}, but not by how much",
+            "add 'model_uncertainty', in the unit of the output",
+        )
+    if output.resets_at == "batch" and not found.configuration.batches:
+        found.add(
+            (*path, "resets_at"), "there are no batches", "declare 'batches', or leave it out"
+        )
+    if output.resets_at == "roll":
+        web = found.configuration.webs.get(step.runs_on)
+        if web is not None and web.unwinds is None:
+            found.add(
+                (*path, "resets_at"),
+                f"{step.runs_on!r} unwinds no rolls",
+                "leave it out, or name a batch",
+            )
+    if output.builds_on is not None:
+        _check_foundation(found, step, key, (*path, "builds_on"), output)
     ascending = found.ascending((*path, "limits"), "limits", output.limits)
     if output.limits is not None and output.target is not None and ascending:
         low, high = output.limits
@@ -245,6 +268,34 @@ def _check_output(
                 f"the target {output.target:g} is outside the limits",
                 f"write a value from {low:g} to {high:g}",
             )
+
+
+def _check_foundation(
+    found: Findings,
+    step: StepConfiguration,
+    key: str,
+    path: tuple[str, ...],
+    output: OutputConfiguration,
+) -> None:
+    """An output builds on one before it, whose correction means the same."""
+    names = list(step.outputs)
+    before = names[: names.index(key)]
+    if not found.known(path, "output before it", output.builds_on or "", before):
+        return
+    below = step.outputs[output.builds_on or ""]
+    if below.measured_by is None:
+        found.add(
+            path,
+            f"no gauge reads {output.builds_on!r}, so nothing corrects it before {key!r}",
+            "name an output with 'measured_by', or leave 'builds_on' out",
+        )
+    elif output.correction == "offset" or below.correction != output.correction:
+        found.add(
+            path,
+            f"{output.builds_on!r} is corrected by {below.correction!r}, {key!r} by "
+            f"{output.correction!r}: one cannot act on the other",
+            "give both the same 'correction', relative or an input of the step",
+        )
 
 
 def _check_gauge(
@@ -344,6 +395,27 @@ def _check_laboratory_role(
     return False
 
 
+def _check_interlocks(
+    found: Findings, path: Path, interlocks: Sequence[InterlockConfiguration]
+) -> None:
+    for interlock in interlocks:
+        where = (*path, "interlocks")
+        tag = found.tag(where, interlock.tag)
+        if (interlock.within is None) == (interlock.equals is None):
+            found.add(
+                where,
+                f"the interlock on {interlock.tag!r} has no range and no value, or both",
+                "write within: [LOW, HIGH], or equals: VALUE",
+            )
+        found.ascending(where, "within", interlock.within)
+        if tag is not None and tag.role in ("laboratory", "derived"):
+            found.add(
+                where,
+                f"tag {interlock.tag!r} has the role {tag.role}: nobody knows its value now",
+                "name a tag that a machine or gauge reports",
+            )
+
+
 def _check_setpoint(
     found: Findings, step: StepConfiguration, path: Path, setpoint: SetpointConfiguration
 ) -> None:
@@ -356,6 +428,13 @@ def _check_setpoint(
             (*path, "max_step"),
             f"a step of {setpoint.max_step:g} is wider than the limits",
             f"write at most {high - low:g}",
+        )
+    if setpoint.max_rate is not None and setpoint.max_rate <= setpoint.deadband:
+        found.add(
+            (*path, "max_rate"),
+            f"no change of at most {setpoint.max_rate:g} a minute passes a deadband of "
+            f"{setpoint.deadband:g}",
+            f"write more than {setpoint.deadband:g}",
         )
     if setpoint.deadband >= setpoint.max_step:
         found.add(

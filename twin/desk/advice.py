@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from twin.configuration.models import LineConfiguration, SetpointConfiguration
+from twin.configuration.models import LineConfiguration
 from twin.conformal import GAUSSIAN
+from twin.core import Core
 from twin.desk.views import (
     Advice,
     ExpectedEffect,
+    JudgementView,
     SetpointChange,
     StateChange,
     WriteView,
@@ -20,46 +23,47 @@ from twin.desk.views import (
 from twin.ingest import NANOSECONDS
 from twin.intervention import Wrote
 from twin.ledger import Row
+from twin.promise import Judgement
 from twin.recommendation import Recommendation
-from twin.tags import TagTable
 from twin.units import to_si
 
 
 class AdviceBook:
-    """Reads recommendation documents, and remembers what became of the latest writes.
+    """Reads recommendation documents, and remembers what became of the latest.
 
     Args:
-        line: the configuration.
-        tags: its tag table.
-        most: recommendations whose writes are remembered.
+        core: gives the core as it is now: another configuration may be loaded.
+        most: recommendations that are remembered.
     """
 
-    def __init__(self, line: LineConfiguration, tags: TagTable, most: int = 200) -> None:
-        self._line = line
-        self._tags = tags
+    def __init__(self, core: Callable[[], Core], most: int = 200) -> None:
+        self._core = core
         self._most = most
-        self._setpoints: dict[str, SetpointConfiguration] = {
-            setpoint.tag: setpoint
-            for step in line.steps.values()
-            for setpoint in step.setpoints.values()
-        }
-        self._units = {
+        self._writes: dict[str, tuple[WriteView, ...]] = {}
+        self._judged: dict[str, tuple[JudgementView, ...]] = {}
+        self._states: dict[str, list[StateChange]] = {}
+
+    @property
+    def _line(self) -> LineConfiguration:
+        return self._core().line
+
+    @property
+    def _units(self) -> dict[str, tuple[float, float, str]]:
+        return {
             f"{step}.{output}": (*to_si(made.unit), made.unit)
-            for step, config in line.steps.items()
+            for step, config in self._line.steps.items()
             for output, made in config.outputs.items()
         }
-        self._writes: dict[str, tuple[WriteView, ...]] = {}
-        self._states: dict[str, list[StateChange]] = {}
 
     def document(self, recommendation: Recommendation) -> dict[str, Any]:
         """A recommendation as it is published."""
-        return recommendation.document(self._tags, self._units)
+        return recommendation.document(self._core().tags, self._units)
 
     def wrote(self, wrote: Wrote) -> None:
         """Remember what became of the writes of a recommendation."""
         writes = []
         for outcome in wrote.outcomes:
-            tag = self._tags[outcome.write.tag]
+            tag = self._core().tags[outcome.write.tag]
             writes.append(
                 WriteView(
                     setpoint=tag.name,
@@ -71,6 +75,29 @@ class AdviceBook:
                 )
             )
         self._remember(self._writes, wrote.identity, tuple(writes))
+
+    def judged(self, judgement: Judgement) -> None:
+        """Remember what the material did after a recommendation."""
+        view = self._judgement(asdict(judgement), judgement.kept)
+        before = self._judged.get(judgement.recommendation, ())
+        others = (each for each in before if each.parameter != view.parameter)
+        self._remember(self._judged, judgement.recommendation, (*others, view))
+
+    def _judgement(self, said: Mapping[str, Any], kept: bool) -> JudgementView:
+        parameter = f"{said['step']}.{said['output']}"
+        scale, offset, unit = self._units[parameter]
+        promised, reach = (said["promised"] - offset) / scale, GAUSSIAN * said["sigma"] / scale
+        return JudgementView(
+            parameter=parameter,
+            unit=unit,
+            promised=promised,
+            low=promised - reach,
+            high=promised + reach,
+            before=(said["before"] - offset) / scale,
+            measured=(said["measured"] - offset) / scale,
+            segments=said["segments"],
+            kept=kept,
+        )
 
     def became(self, recommendation: Recommendation, time: int) -> None:
         """Remember a state that a recommendation took at `time`, ns."""
@@ -93,8 +120,21 @@ class AdviceBook:
         found = [each for each in self._states.get(identity, ()) if each.state != "proposed"]
         return found[0] if found else None
 
-    def view(self, document: Mapping[str, Any], history: Sequence[Row] = ()) -> Advice:
-        """A document as it is published or as the ledger keeps it, with its history."""
+    def recorded(self, row: Row) -> Advice:
+        """A recommendation as the ledger keeps it."""
+        known = [
+            each for each in row["judged"] if f"{each['step']}.{each['output']}" in self._units
+        ]
+        judged = tuple(self._judgement(each, each["kept"]) for each in known)
+        return self.view(row, row["history"], judged)
+
+    def view(
+        self,
+        document: Mapping[str, Any],
+        history: Sequence[Row] = (),
+        judged: tuple[JudgementView, ...] = (),
+    ) -> Advice:
+        """A document as it is published, with its history as far as it is known."""
         identity, time = str(document["id"]), int(document["time_ns"])
         states = [
             StateChange(
@@ -118,10 +158,13 @@ class AdviceBook:
             expires=moment(time + int(self._line.stale_after * NANOSECONDS)) if waits else None,
             history=tuple(states or self._states.get(identity, ())),
             writes=self._writes.get(identity, ()),
+            judged=judged or self._judged.get(identity, ()),
         )
 
     def _change(self, change: Mapping[str, Any]) -> SetpointChange:
-        setpoint = self._setpoints.get(change["setpoint"])
+        step = self._line.steps.get(change["step"])
+        setpoints = {} if step is None else {each.tag: each for each in step.setpoints.values()}
+        setpoint = setpoints.get(change["setpoint"])
         return SetpointChange(
             step=change["step"],
             setpoint=change["setpoint"],

@@ -21,6 +21,7 @@ from twin.desk.views import (
     Advice,
     AlarmView,
     AuditEntry,
+    CheckView,
     EventView,
     HealthView,
     LaboratoryChoice,
@@ -32,9 +33,9 @@ from twin.desk.views import (
     StepView,
     moment,
 )
-from twin.editing import EditRefusedError
-from twin.ingest import NANOSECONDS
+from twin.health import Health, examine
 from twin.ledger import Ledger
+from twin.metrics import render
 from twin.registry import Registry
 from twin.samples import SampleBatch
 from twin.service import Service
@@ -42,8 +43,6 @@ from twin.users import NotAllowedError, Role, User
 
 LONGEST_REASON: Final = 500
 MOST_EVENTS: Final = 10_000
-MOST_SHELVED: Final = 7 * 86_400
-"""Longest time for which an alarm can be put away, s."""
 PACKAGES: Final = ("linetwin", "asyncua", "paho-mqtt", "onnxruntime", "duckdb", "numpy")
 
 
@@ -81,16 +80,12 @@ class Desk(Reader):
         registry: Registry | None = None,
     ) -> None:
         clock = service.clock
-        super().__init__(
-            service, clock.now, lambda: clock.acceleration, True, describe, self._doubts
-        )
+        super().__init__(service, clock.now, lambda: clock.acceleration, True, describe)
         self._service = service
         self._ledger = ledger
         self._registry = registry
         self.door = door
         self.replays = replays
-        self._handled: dict[str, tuple[str, int]] = {}
-        """What people did about alarms, by id: the state, and until when, ns (0 for ever)."""
         service.listeners.append(self)
 
     async def run(self) -> None:
@@ -123,7 +118,7 @@ class Desk(Reader):
         rows = await self._service.store.call(
             lambda: self._ledger.recommendations(limit, without=without)
         )
-        return tuple(self.book.view(row, row["history"]) for row in rows)
+        return tuple(self.book.recorded(row) for row in rows)
 
     async def recommendation(self, identity: str) -> Advice:
         """One recommendation with its history.
@@ -137,7 +132,7 @@ class Desk(Reader):
         row = await self._service.store.call(lambda: self._ledger.recommendation(identity))
         if row is None:
             raise UnknownError(f"there is no recommendation {identity}")
-        return self.book.view(row, row["history"])
+        return self.book.recorded(row)
 
     async def rolls(self) -> tuple[RollView, ...]:
         rows = await self._service.store.call(self._ledger.rolls)
@@ -224,6 +219,14 @@ class Desk(Reader):
             if time is not None
         )
 
+    def examine(self) -> Health:
+        """Whether the service is alive and ready."""
+        return examine(self._service)
+
+    def metrics(self) -> bytes:
+        """Metrics in Prometheus' text format."""
+        return render(self._service)
+
     async def health(self) -> HealthView:
         """How the service is doing."""
         time, core = moment(self._now()), self._service.core
@@ -231,6 +234,10 @@ class Desk(Reader):
         return HealthView(
             live=True,
             time=time,
+            checks=tuple(
+                CheckView(name=each.name, ok=each.ok, said=each.said, weight=each.weight)
+                for each in examine(self._service).checks
+            ),
             connectors=overview.connectors(self._service),
             store=overview.store(self._service),
             rejected=dict(self._service.rejected),
@@ -306,7 +313,7 @@ class Desk(Reader):
             NotAllowedError: the action takes a higher role.
         """
         if not user.may(role):
-            self.audited(user.name, f"refused to {what}", {**details, "role": user.role})
+            self.audited(user.name, f"refused: {what}", {**details, "role": user.role})
             raise NotAllowedError(user, what, role)
 
     def audited(self, who: str, what: str, details: Mapping[str, object]) -> None:
@@ -330,11 +337,7 @@ class Desk(Reader):
         about = {"recommendation": identity, **({"edited": dict(setpoints)} if setpoints else {})}
         self._allow(user, "operator", "accept", about)
         await self._undecided(user, "accept", identity)
-        try:
-            self._service.accept(identity, user.name, self._setpoints(setpoints or {}))
-        except EditRefusedError as error:
-            self.audited(user.name, "refused to accept", {**about, "why": error.objections})
-            raise
+        self._service.accept(identity, user.name, self._setpoints(setpoints or {}))
         return await self._now_is(identity)
 
     async def reject(self, user: User, identity: str, reason: str) -> Advice:
@@ -363,13 +366,13 @@ class Desk(Reader):
                 return
             if row is None:
                 raise UnknownError(f"there is no recommendation {identity}")
-            told = self.book.view(row, row["history"])
+            told = self.book.recorded(row)
             decided = [each for each in told.history if each.state != "proposed"]
             # the twin was stopped before anybody decided
             never = StateChange(time=None, state="expired", by="", note="nobody decided in time")
             first = decided[0] if decided else never
-        details = {"recommendation": identity, "why": f"it was {first.state} by {first.by}"}
-        self.audited(user.name, f"refused to {what}", details)
+        details = {"recommendation": identity, "because": f"it was {first.state} by {first.by}"}
+        self.audited(user.name, f"refused: {what}", details)
         raise DecidedError(identity, first)
 
     async def _now_is(self, identity: str) -> Advice:
@@ -379,37 +382,6 @@ class Desk(Reader):
             return await self.recommendation(identity)
         return self.book.view(self.book.document(found))
 
-    async def past_alarms(self, limit: int = 100) -> tuple[AlarmView, ...]:
-        """Alarms that are over, newest first."""
-        rows = await self._service.store.call(lambda: self._ledger.alarms(limit))
-        return tuple(
-            AlarmView(
-                id=f"{row['subject']}-{row['time']}",
-                subject=row["subject"],
-                text=row["text"],
-                raised=moment(row["time"]),
-                cleared=moment(row["cleared"]),
-                state="cleared",
-            )
-            for row in rows
-            if row["cleared"] is not None
-        )
-
-    def _doubts(self) -> tuple[AlarmView, ...]:
-        """The doubts that keep steps in shadow, with what people did about them."""
-        core, now = self._service.core, self._now()
-        found = overview.doubts(core, self._shadowed)
-        there = {each.id for each in found}
-        for identity, (_, until) in list(self._handled.items()):
-            if identity not in there or (until and until < now):
-                del self._handled[identity]
-        return tuple(
-            each.model_copy(update={"state": self._handled[each.id][0]})
-            if each.id in self._handled
-            else each
-            for each in found
-        )
-
     async def acknowledge(self, user: User, alarm: str) -> AlarmView:
         """Say that an alarm was seen.
 
@@ -417,30 +389,41 @@ class Desk(Reader):
             NotAllowedError: the user is no operator.
             UnknownError: there is no such alarm.
         """
-        return self._handle(user, alarm, "acknowledged", 0)
+        self._allow(user, "operator", "acknowledge alarm", {"alarm": alarm})
+        found = self._alarm(alarm)
+        self._service.acknowledge(alarm, user.name)
+        return self._alarm(alarm, found)
 
     async def shelve(self, user: User, alarm: str, seconds: float) -> AlarmView:
-        """Put an alarm away for some time.
+        """Put an alarm away for some time; 0 ends that.
 
         Raises:
             NotAllowedError: the user is no operator.
             UnknownError: there is no such alarm.
-            ValueError: for no time, or too long.
+            ValueError: for too long.
         """
-        if not 0 < seconds <= MOST_SHELVED:
-            raise ValueError(f"an alarm is shelved for at most {MOST_SHELVED} s")
-        return self._handle(user, alarm, "shelved", self._now() + int(seconds * NANOSECONDS))
+        self._allow(user, "operator", "shelve alarm", {"alarm": alarm})
+        found = self._alarm(alarm)
+        self._service.shelve(alarm, seconds, user.name)
+        return self._alarm(alarm, found)
 
-    def _handle(self, user: User, alarm: str, state: str, until: int) -> AlarmView:
-        what = "acknowledge alarm" if state == "acknowledged" else "shelve alarm"
-        self._allow(user, "operator", what, {"alarm": alarm})
-        if all(each.id != alarm for each in self._doubts()):
-            raise UnknownError(f"there is no alarm {alarm}")
-        self._handled[alarm] = state, until
-        found = next(each for each in self._doubts() if each.id == alarm)
-        self.audited(user.name, what, {"alarm": alarm, "text": found.text})
-        self.feed.tell("alarm", Happening(subject=found.subject, text=state, by=user.name))
-        return found
+    def _alarm(self, identity: str, before: AlarmView | None = None) -> AlarmView:
+        """An alarm; one that is cleared as it was `before`, in its last state.
+
+        Raises:
+            UnknownError: there is no such alarm.
+        """
+        for each in self._service.core.alarms.open():
+            if each.id == identity:
+                return overview.alarm(each)
+        if before is None:
+            raise UnknownError(f"there is no alarm {identity}")
+        return before.model_copy(update={"state": "cleared"})
+
+    async def alarm_history(self, limit: int = 100) -> tuple[AlarmView, ...]:
+        """Alarms as they are now or ended, newest first."""
+        found = await self._service.store.call(lambda: self._ledger.alarms(limit))
+        return tuple(map(overview.alarm, found))
 
     async def set_mode(self, user: User, step: str, mode: str) -> StepView:
         """Set what a step may do.

@@ -82,6 +82,12 @@ class Throttle:
         while len(self._wrong) > MOST_KEPT:
             self._wrong.popitem(last=False)
 
+    def touch(self, key: tuple[str, ...]) -> None:
+        """The last wrong one was answered now."""
+        found = self._wrong.get(key)
+        if found is not None:
+            found.last = self._now()
+
     def undo(self, key: tuple[str, ...]) -> None:
         """The last one was right after all; those before still count."""
         found = self._wrong.get(key)
@@ -159,6 +165,9 @@ class Door:
         finally:
             self._waiting -= 1
         if user is None:
+            # the wait begins now, not before the password was looked at
+            self._throttle.touch(of_name)
+            self._throttle.touch(of_address)
             self._audit(name, "login refused", {"address": address})
             raise LoginRefusedError("wrong name or password")
         self._throttle.forget(of_name)

@@ -18,7 +18,7 @@ MOST_WAITING: Final = 16
 MOST_POINTS: Final = 2_000
 """New points of all series between two snapshots; what is more shows in the next look back."""
 
-Kind = Literal["snapshot", "recommendation", "mode", "alarm", "material", "laboratory", "model"]
+Kind = Literal["snapshot", "recommendation", "judgement", "mode", "alarm", "material", "laboratory"]
 
 
 class Points(View):
@@ -98,10 +98,7 @@ class Subscription:
         change = self._waiting.popleft()
         if self._missed:
             missed, self._missed = self._missed, 0
-            # the JSON is the same, so it stays shared
-            told = replace(change, missed=missed)
-            told.__dict__["json"] = change.json
-            return told
+            return replace(change, missed=missed)
         return change
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import numpy as np
 
+from twin.alarms import Alarm
 from twin.configuration.models import LineConfiguration
 from twin.conformal import GAUSSIAN
 from twin.core import Core
@@ -172,11 +173,18 @@ def connectors(shown: Shown) -> tuple[ConnectorView, ...]:
 
 def store(shown: Shown) -> StoreView | None:
     """The historian, where there is one."""
-    found = shown.store
-    if found is None:
+    if shown.store is None:
         return None
+    state = shown.store.state
     return StoreView(
-        stored=found.stored, waiting=found.waiting, dropped=found.dropped, error=found.error
+        stored=state.stored,
+        waiting=state.waiting + state.spooled,
+        dropped=state.dropped,
+        error=state.error,
+        spool_error=state.spool_error,
+        spool_fill=state.fill,
+        oldest=state.oldest,
+        refused=state.refused,
     )
 
 
@@ -296,7 +304,7 @@ def estimates(core: Core, step: str) -> tuple[EstimateView, ...]:
 def todo(
     kept: StoreView | None,
     connections: Sequence[ConnectorView],
-    alarms: Sequence[AlarmView],
+    urgent_first: Sequence[AlarmView],
     overviews: Sequence[StepOverview],
     waiting: Sequence[Advice],
     live: bool,
@@ -308,11 +316,9 @@ def todo(
         if not each.connected:
             said = each.error or "connecting"
             return ToDo(kind="connection", subject=each.name, text=said)
-    order = {"urgent": 0, "high": 1, "medium": 2, "low": 3}
-    open_alarms = [each for each in alarms if each.state == "unacknowledged"]
-    if open_alarms:
-        first = min(open_alarms, key=lambda each: order.get(each.priority, 1))
-        return ToDo(kind="alarm", subject=first.subject, text=first.text)
+    for urgent in urgent_first:
+        if urgent.state == "unacknowledged":
+            return ToDo(kind="alarm", subject=urgent.subject, text=urgent.text)
     for step in overviews:
         if step.doubt:
             return ToDo(kind="doubt", subject=step.name, text=step.doubt)
@@ -327,15 +333,25 @@ def todo(
     return ToDo(kind="nothing", subject="", text="")
 
 
-def doubts(core: Core, since: Mapping[str, int]) -> tuple[AlarmView, ...]:
-    """The doubts that keep steps in shadow, as alarms; `since` when each step went there, ns."""
-    return tuple(
-        AlarmView(
-            id=f"doubt-{step}",
-            subject=step,
-            text=core.trust.reason(step),
-            raised=moment(since.get(step, 0)),
-        )
-        for step in core.line.steps
-        if core.trust.reason(step)
+def alarm(found: Alarm) -> AlarmView:
+    """An alarm of the book."""
+    return AlarmView(
+        id=found.id,
+        source=found.source,
+        kind=found.kind,
+        subject=found.subject,
+        suspect=found.suspect,
+        text="; ".join(found.evidence) or f"{found.subject}: {found.kind}",
+        priority=found.priority,
+        state=found.state,
+        active=found.active,
+        raised=moment(found.time),
+        changed=moment(found.changed),
+        by=found.by,
+        until=None if found.until is None else moment(found.until),
     )
+
+
+def alarms(core: Core) -> tuple[AlarmView, ...]:
+    """Those that are not cleared, the most urgent first."""
+    return tuple(map(alarm, core.alarms.open()))

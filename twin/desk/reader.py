@@ -11,6 +11,7 @@ from typing import Final, Literal, TypeVar
 
 import numpy as np
 
+from twin.alarms import Alarm
 from twin.chain import standing
 from twin.configuration.models import LineConfiguration
 from twin.core import CoreEvent
@@ -25,7 +26,6 @@ from twin.desk.trends import MOST_POINTS as MOST_BUCKETS
 from twin.desk.trends import Along, Trend, along_time, along_web, chosen, nothing
 from twin.desk.views import (
     Advice,
-    AlarmView,
     CardView,
     DesignView,
     LineView,
@@ -43,6 +43,7 @@ from twin.genealogy import BatchReleased, Milestone
 from twin.ingest import NANOSECONDS
 from twin.intervention import Intervention, Wrote
 from twin.ports import Historian, Surrogate
+from twin.promise import Judgement
 from twin.recommendation import Recommendation
 from twin.samples import SampleBatch
 from twin.tags import TagTable
@@ -66,7 +67,6 @@ class Reader:
         acceleration: seconds of line time per second.
         live: False for what is not happening now.
         describe: the card of a model, where it has one.
-        alarms: those that are not cleared; None where there is no alarm book.
     """
 
     def __init__(
@@ -76,20 +76,17 @@ class Reader:
         acceleration: Callable[[], float],
         live: bool,
         describe: Describe,
-        alarms: Callable[[], Sequence[AlarmView]] | None = None,
     ) -> None:
         self._shown = shown
         self._now = now
         self._acceleration = acceleration
         self._live = live
         self._describe = describe
-        self._alarms = alarms
-        self._shadowed: dict[str, int] = {}
         self._new: deque[SampleBatch] = deque()
         self._waiting = 0
         # one thread: questions to the models take turns, and leave the other core to the line
         self._thinking = ThreadPoolExecutor(1, "questions")
-        self.book = AdviceBook(shown.core.line, shown.core.tags)
+        self.book = AdviceBook(lambda: shown.core)
         self.feed = Feed(self._snapshot)
 
     @property
@@ -116,11 +113,18 @@ class Reader:
                     text = f"{event.state}: {event.note or event.reason}"
                     happening = Happening(subject=event.id, text=text, by=event.by)
                     self.feed.tell("recommendation", happening)
+                case Judgement():
+                    self.book.judged(event)
+                    text = "kept" if event.kept else "missed"
+                    happening = Happening(subject=event.recommendation, text=text)
+                    self.feed.tell("judgement", happening)
                 case ModeChange():
-                    if event.mode == "shadow":
-                        self._shadowed[event.step] = event.time
                     text = f"{event.mode}: {event.reason}"
                     self.feed.tell("mode", Happening(subject=event.step, text=text))
+                case Alarm():
+                    text = f"{event.state}: {'; '.join(event.evidence) or event.kind}"
+                    happening = Happening(subject=event.subject, text=text, by=event.by)
+                    self.feed.tell("alarm", happening)
                 case Milestone():
                     text = f"{event.kind} {event.number}"
                     self.feed.tell("material", Happening(subject=event.web, text=text))
@@ -146,10 +150,7 @@ class Reader:
         steps = overview.steps(core, shown.status, now)
         connections, kept = overview.connectors(shown), overview.store(shown)
         waiting = self._open()
-        if self._alarms is None:
-            alarms = overview.doubts(core, self._shadowed)
-        else:
-            alarms = tuple(self._alarms())
+        alarms = overview.alarms(core)
         time = moment(now)
         assert time is not None
         return LineView(

@@ -9,6 +9,9 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from twin.alarms import Priority
+from twin.alarms import Source as AlarmSource
+from twin.alarms import State as AlarmState
 from twin.configuration.models import Mode
 from twin.recommendation import State
 from twin.tags import ParameterClass, Role
@@ -117,15 +120,28 @@ class ConnectorView(View):
 
 
 class AlarmView(View):
-    """Something that needs a person."""
+    """Something that needs a person, in the states of ISA-18.2."""
 
     id: str
+    source: AlarmSource
+    kind: str
+    """What is wrong in a word or two."""
     subject: str
+    """What it is wrong with: a tag, a step, a connector."""
+    suspect: str
+    """Who is to blame."""
     text: str
+    """The evidence, in sentences."""
+    priority: Priority
+    state: AlarmState
+    active: bool
+    """Whether its cause lasts."""
     raised: datetime | None
-    cleared: datetime | None = None
-    state: str = "unacknowledged"
-    priority: str = "high"
+    changed: datetime | None
+    by: str
+    """Who acknowledged or shelved it."""
+    until: datetime | None
+    """Shelved until then."""
 
 
 class ToDo(View):
@@ -141,8 +157,17 @@ class StoreView(View):
 
     stored: int
     waiting: int
+    """Samples that the historian has not taken."""
     dropped: int
     error: str | None
+    """Why the historian takes nothing."""
+    spool_error: str | None
+    spool_fill: float
+    """How full the spool on disk is, 0 to 1."""
+    oldest: float
+    """Age of the oldest sample that the historian has not taken, s."""
+    refused: int
+    """Samples set aside because the historian refuses them."""
 
 
 class Value(View):
@@ -280,6 +305,24 @@ class WriteView(View):
     reason: str
 
 
+class JudgementView(View):
+    """What the material then did."""
+
+    parameter: str
+    unit: str
+    promised: float
+    low: float
+    """Of the 90 % interval that was promised."""
+    high: float
+    before: float
+    """What was expected without the change."""
+    measured: float
+    """Mean over the segments."""
+    segments: int
+    kept: bool
+    """Whether it lies in the interval."""
+
+
 class Advice(View):
     """A recommendation."""
 
@@ -296,6 +339,8 @@ class Advice(View):
     """When it ends if nobody decides; None once somebody has."""
     history: tuple[StateChange, ...] = ()
     writes: tuple[WriteView, ...] = ()
+    judged: tuple[JudgementView, ...] = ()
+    """What the material that met the change then did, once it was measured."""
 
 
 class LineView(View):
@@ -501,11 +546,22 @@ class AccountView(View):
     expires: datetime | None
 
 
+class CheckView(View):
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    said: str
+    weight: Literal["live", "ready", "note"]
+    """What fails with it: the service itself, its work on the line, or nothing yet."""
+
+
 class HealthView(View):
     """How the service is doing."""
 
     live: bool
     time: datetime
+    checks: tuple[CheckView, ...]
     connectors: tuple[ConnectorView, ...]
     store: StoreView | None
     rejected: Mapping[str, int]

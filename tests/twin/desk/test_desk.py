@@ -12,6 +12,7 @@ import pytest
 from tests.in_process import EPOCH
 from tests.servers import until
 from tests.service_in_process import ServedLine, served_line
+from twin.alarms import Report
 from twin.desk import DecidedError, Entry, ImplausibleError, UnknownError, Wish
 from twin.editing import EditRefusedError
 from twin.users import NotAllowedError, User
@@ -29,7 +30,7 @@ async def served(tmp_path: Path) -> AsyncIterator[ServedLine]:
 
 
 async def audited(served: ServedLine) -> list[tuple[str, str]]:
-    await until(lambda: not served.service.entries)
+    await until(lambda: not served.service.entries_waiting)
     return [(each.who, each.what) for each in await served.desk.audit()]
 
 
@@ -105,20 +106,16 @@ async def test_the_same_material_lies_on_the_same_abscissa(served: ServedLine) -
         await served.desk.trend(["coater.pump_flow"], EPOCH, served.clock.time, 5, "web")
 
 
-@pytest.mark.parametrize(
-    ("names", "start", "end", "points", "said"),
-    [
-        (["coater.nothing"], 0, 1, 1, "no series coater.nothing"),
-        ([], 0, 1, 1, "1 to 24 series"),
-        (["coater.pump_flow"], 5, 5, 1, "after its start"),
-        (["coater.pump_flow"], 0, 1, 0, "1 to 10000 points"),
-    ],
-)
-async def test_a_trend_of_nothing_is_refused(
-    served: ServedLine, names: list[str], start: int, end: int, points: int, said: str
-) -> None:
-    with pytest.raises(ValueError, match=said):
-        await served.desk.trend(names, start, end, points)
+async def test_a_trend_of_nothing_is_refused_or_empty(served: ServedLine) -> None:
+    trend = served.desk.trend
+    with pytest.raises(UnknownError, match=r"no series coater\.nothing"):
+        await trend(["coater.nothing"], 0, 1)
+    with pytest.raises(ValueError, match="1 to 24 series"):
+        await trend([], 0, 1)
+    with pytest.raises(ValueError, match="1 to 10000 points"):
+        await trend(["coater.pump_flow"], 0, 1, 0)
+    nothing = await trend(["coater.pump_flow"], 5, 5)
+    assert [len(each.at) for each in nothing.series] == [0]
 
 
 async def test_two_people_decide_at_once(served: ServedLine) -> None:
@@ -156,10 +153,10 @@ async def test_two_people_decide_at_once(served: ServedLine) -> None:
     with pytest.raises(UnknownError):
         await served.desk.accept(SECOND, "coater-0")
     names = await audited(served)
-    assert ("vera", "refused to accept") in names
+    assert ("vera", "refused: accept") in names
     assert ("otto", "accept") in names
-    assert names.count(("olga", "refused to accept")) == 1
-    assert ("olga", "refused to reject") in names
+    assert names.count(("olga", "refused: accept")) == 1
+    assert ("olga", "refused: reject") in names
 
 
 async def test_an_edited_set_is_judged_by_the_guard(served: ServedLine) -> None:
@@ -296,21 +293,25 @@ async def test_laboratory_values_are_checked_used_and_corrected(served: ServedLi
     assert len(mine) <= 1
 
 
-async def test_doubts_are_alarms_that_can_be_acknowledged(served: ServedLine) -> None:
-    served.service.core.trust.doubt("coating", "gauge", "no reading of mass_loading", EPOCH)
-    (alarm,) = (await served.desk.line()).alarms
-    assert alarm.state == "unacknowledged"
-    assert (await served.desk.line()).todo.kind == "alarm"
+async def test_alarms_are_seen_and_shelved(served: ServedLine) -> None:
+    about = ("the historian does not write: disk full",)
+    report = Report(EPOCH, "store", "not writing", "historian", True, "high", "", about)
+    served.service.report(report)
+    line = await served.desk.line()
+    (alarm,) = line.alarms
+    assert (alarm.state, alarm.text) == ("unacknowledged", about[0])
+    assert (line.todo.kind, line.todo.text) == ("alarm", about[0])
     with pytest.raises(NotAllowedError):
         await served.desk.acknowledge(VIEWER, alarm.id)
-    await served.desk.acknowledge(OPERATOR, alarm.id)
-    line = await served.desk.line()
-    assert line.alarms[0].state == "acknowledged"
-    assert line.todo.kind == "doubt"
-    with pytest.raises(ValueError, match="at most"):
-        await served.desk.shelve(OPERATOR, alarm.id, 0)
-    await served.desk.shelve(OPERATOR, alarm.id, 60)
-    served.clock.time += 61_000_000_000
-    assert (await served.desk.line()).alarms[0].state == "unacknowledged"
+    seen = await served.desk.acknowledge(OPERATOR, alarm.id)
+    assert (seen.state, seen.by) == ("acknowledged", "otto")
+    assert (await served.desk.line()).todo.kind == "nothing"
+    with pytest.raises(ValueError, match="24 h at most"):
+        await served.desk.shelve(OPERATOR, alarm.id, 100_000)
+    shelved = await served.desk.shelve(OPERATOR, alarm.id, 60)
+    assert shelved.until is not None
     with pytest.raises(UnknownError):
-        await served.desk.acknowledge(OPERATOR, "doubt-drying")
+        await served.desk.acknowledge(OPERATOR, "store:away:nothing:1")
+    await until(lambda: not served.service.entries_waiting)
+    assert [each.state for each in await served.desk.alarm_history()] == ["shelved"]
+    assert ("vera", "refused: acknowledge alarm") in await audited(served)

@@ -1,0 +1,95 @@
+"""Whether a server agrees with the configuration: nodes, units, ranges, rights to write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.status_codes import StatusCodes
+
+from connectors.opcua.items import Item, node_id
+from connectors.opcua.reading import attributes, good, properties
+from connectors.unit_names import mismatch
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What a server says of the tags that it shall have, by their position."""
+
+    nodes: list[ua.NodeId]
+    types: dict[int, ua.VariantType]
+    """Data type of each setpoint."""
+    problems: list[str]
+    """Sentences that say where the server contradicts the configuration."""
+
+
+async def compare(client: Client, items: Sequence[Item]) -> Agreement:
+    """Look for every item on the server, and compare what it says of it."""
+    problems: list[str] = []
+    nodes: list[ua.NodeId] = []
+    types: dict[int, ua.VariantType] = {}
+    remote = client.uaclient.session
+    namespaces = await client.get_namespace_array()
+    for item in items:
+        try:
+            nodes.append(node_id(item.address.node, namespaces))
+        except ValueError as error:
+            nodes.append(ua.NodeId())
+            problems.append(f"{item.tag.name}: {error}")
+    known = [position for position, node in enumerate(nodes) if not node.is_null()]
+    values = await attributes(remote, [nodes[position] for position in known], AttributeIds.Value)
+    reachable = []
+    for position, value in zip(known, values, strict=True):
+        item = items[position]
+        status = value.StatusCode.value if value.StatusCode is not None else 0
+        if status in (StatusCodes.BadNodeIdUnknown, StatusCodes.BadNodeIdInvalid):
+            problems.append(
+                f"{item.tag.name}: the server has no node {item.address.node!r}; "
+                f"see what it has with: twin browse {client.server_url.geturl()}"
+            )
+        elif status == StatusCodes.BadAttributeIdInvalid:
+            problems.append(f"{item.tag.name}: {item.address.node!r} is no variable")
+        else:
+            reachable.append(position)
+            if item.tag.role == "setpoint":
+                types[position] = (
+                    value.Value.VariantType
+                    if value.Value is not None and value.Value.Value is not None
+                    else ua.VariantType.Double
+                )
+    found = [nodes[position] for position in reachable]
+    units = await properties(remote, found, "EngineeringUnits")
+    ranges = await properties(remote, found, "EURange")
+    access = await attributes(remote, found, AttributeIds.UserAccessLevel)
+    for position, unit, span, level in zip(reachable, units, ranges, access, strict=True):
+        problems += _contradictions(items[position], unit, span, level)
+    return Agreement(nodes, types, problems)
+
+
+def _contradictions(item: Item, unit: Any, span: Any, access: ua.DataValue) -> Iterable[str]:
+    tag = item.tag
+    if isinstance(unit, ua.EUInformation):
+        theirs = unit.DisplayName.Text or ""
+        wrong = mismatch(theirs, tag.unit)
+        if wrong is not None:
+            yield f"{tag.name}: {wrong}; correct `unit` in the configuration"
+    if tag.role != "setpoint":
+        return
+    if isinstance(span, ua.Range):
+        for low, high in item.limits:
+            if low < span.Low or high > span.High:
+                yield (
+                    f"{tag.name}: limits [{low:g}, {high:g}] {tag.unit} lie outside the "
+                    f"machine's range; write limits: [{max(low, span.Low):g}, "
+                    f"{min(high, span.High):g}]"
+                )
+    levels = access.Value.Value if good(access) and access.Value is not None else None
+    if isinstance(levels, int) and not levels & (1 << ua.AccessLevel.CurrentWrite):
+        yield (
+            f"{tag.name}: the setpoint is not writable for this user; grant the right on the "
+            f"machine, or give the tag the role actual"
+        )

@@ -1,0 +1,303 @@
+"""A `Source` of the samples of one OPC UA server, and a `Sink` for its setpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.client.ua_client import StateSubscription, UaClientState
+from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.uaerrors import UaError
+
+from connectors.intake import Counters, Intake, pauses
+from connectors.opcua.agreement import Agreement, compare
+from connectors.opcua.items import items_of
+from connectors.opcua.reading import attributes
+from connectors.opcua.securing import connect
+from connectors.opcua.subscription import (
+    LIFETIME,
+    LineSubscription,
+    SubscriptionLostError,
+    subscribe,
+)
+from connectors.opcua.values import nanoseconds, number
+from connectors.opcua.writing import write_and_read_back
+from connectors.refusal import RefusedError
+from twin.clock import Clock
+from twin.configuration.models import LineConfiguration, OpcUaConnector
+from twin.ports import ConfigurationMismatch, ConnectionState, Write, WriteOutcome
+from twin.samples import BAD_NO_COMMUNICATION, SampleBatch, severity
+from twin.units import to_si
+
+_SETTLED: Final = 1.0
+_REQUEST_TIMEOUT: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Notifications:
+    arrived: int
+    handles: list[int]
+    values: list[ua.DataValue | None]
+    confirm_before: int | None = None
+    """Values older than this are stated again as of `arrived`: they hold still."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """What holds for one connection."""
+
+    client: Client
+    agreement: Agreement
+
+
+class OpcUaSource:
+    """The tags of one OPC UA server: a `Source` of their samples and a `Sink` for its setpoints."""
+
+    def __init__(
+        self,
+        name: str,
+        configuration: LineConfiguration,
+        clock: Clock,
+        *,
+        linger: float = 0.02,
+        capacity: int = 500_000,
+        write_timeout: float = 2.0,
+    ) -> None:
+        """
+        Args:
+            name: the connector's name in the configuration.
+            configuration: the line; the connector's tags keep their index in its tag table.
+            clock: line time, for gaps and for values without a timestamp.
+            linger: how long samples wait for others to make a batch, s.
+            capacity: samples kept for a slow reader; then the oldest are dropped and counted.
+            write_timeout: how long write and read-back may take, s.
+        """
+        connector = configuration.connectors[name]
+        if not isinstance(connector, OpcUaConnector):
+            raise ValueError(f"{name} is no OPC UA connector")
+        self.name = name
+        self._connector = connector
+        self._clock = clock
+        self._write_timeout = write_timeout
+        self._items = items_of(name, configuration)
+        self._positions = {item.index: position for position, item in enumerate(self._items)}
+        self._tags = np.array([item.index for item in self._items], np.int32)
+        conversions = [to_si(item.tag.unit) for item in self._items]
+        self._scales = np.array([scale for scale, _ in conversions], np.float64)
+        self._offsets = np.array([offset for _, offset in conversions], np.float64)
+        self._intake: Intake[_Notifications | _Gap] = Intake(capacity, linger)
+        self._counters = Counters(name)
+        self._session: _Session | None = None
+        self._gap: int | None = None
+
+    @property
+    def state(self) -> ConnectionState:
+        """Whether it is connected, and what it lost."""
+        return self._counters.state(self._intake.dropped)
+
+    async def run(self) -> None:
+        """Connect, and stay connected until cancelled: reconnects by itself.
+
+        Raises:
+            ConfigurationMismatch: the server contradicts the configuration at its first
+                connection. Later it is away until it agrees again: one that is starting up may
+                not have all its nodes yet.
+        """
+        waits = pauses(self._connector.reconnect_max_delay)
+        while True:
+            try:
+                await self._serve()
+            except SubscriptionLostError as error:
+                self._lost(str(error))
+                waits = pauses(self._connector.reconnect_max_delay)
+            except ConfigurationMismatch as mismatch:
+                if not self._counters.received:
+                    raise
+                self._lost(str(mismatch))
+            except RefusedError as error:
+                self._counters.refuse_peer(error.what, str(error), self._clock.now())
+                self._lost(str(error))
+            except Exception as error:  # whatever the library raises, the other connectors go on
+                if self._counters.connected:
+                    waits = pauses(self._connector.reconnect_max_delay)
+                self._lost(f"{self._connector.url}: {_sentence(error)}")
+            await asyncio.sleep(next(waits))
+
+    async def batches(self) -> AsyncIterator[SampleBatch]:
+        """What arrived, in batches; tag indices of the line's tag table, SI."""
+        while True:
+            parcels = await self._intake.take()
+            yield SampleBatch.concatenate([self._batch(parcel) for parcel in parcels])
+
+    def safe(self) -> None:
+        """Nothing to be said to an OPC UA server: it forgets what it has sent."""
+
+    async def write(self, write: Write) -> WriteOutcome:
+        """Write a setpoint, read it back and compare. Never raises for what the machine does."""
+        nothing = math.nan
+        position = self._positions.get(write.tag)
+        if position is None or self._items[position].tag.role != "setpoint":
+            return WriteOutcome(write, "denied", nothing, f"{self.name} has no such setpoint")
+        if not math.isfinite(write.value):
+            return WriteOutcome(write, "denied", nothing, f"{write.value} is no setpoint")
+        session = self._session
+        if session is None or not self._counters.connected:
+            return WriteOutcome(write, "failed", nothing, f"{self.name} is not connected")
+        try:
+            async with asyncio.timeout(self._write_timeout):
+                return await write_and_read_back(
+                    session.client.uaclient.session,
+                    self._items[position].tag,
+                    session.agreement.nodes[position],
+                    session.agreement.types[position],
+                    write,
+                )
+        except TimeoutError:
+            reason = f"no answer within {self._write_timeout:g} s; it may have been written"
+            return WriteOutcome(write, "timed out", nothing, reason)
+        except (OSError, UaError) as error:
+            return WriteOutcome(write, "failed", nothing, _sentence(error))
+
+    async def _serve(self) -> None:
+        client = Client(
+            self._connector.url,
+            timeout=_REQUEST_TIMEOUT,
+            auto_reconnect=True,
+            reconnect_max_delay=self._connector.reconnect_max_delay,
+        )
+        client.name = client.description = "linetwin"
+        try:
+            async with asyncio.timeout(_REQUEST_TIMEOUT * 2):
+                await connect(client, self._connector)
+            agreement = await compare(client, self._items)
+            if agreement.problems:
+                raise ConfigurationMismatch(self.name, agreement.problems)
+            session = _Session(client, agreement)
+            async with client.subscribe_state() as states:
+                subscription, problems = await subscribe(
+                    client, self._connector, self._items, agreement.nodes, self._deliver
+                )
+                if problems:
+                    raise ConfigurationMismatch(self.name, problems)
+                self._session = session
+                await self._resume(session)
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(_until_forgotten(subscription))
+                    tasks.create_task(self._resume_when_restored(session, subscription))
+                    await self._watch(states)
+        except* SubscriptionLostError as group:
+            raise SubscriptionLostError(str(group.exceptions[0])) from None
+        except* ConfigurationMismatch as group:
+            raise group.exceptions[0] from None
+        except* RefusedError as group:
+            raise group.exceptions[0] from None
+        except* (OSError, TimeoutError, UaError) as group:
+            raise ConnectionError(_sentence(group.exceptions[0])) from None
+        finally:
+            self._session = None
+            with suppress(Exception):
+                async with asyncio.timeout(1.0):
+                    await client.disconnect()
+            client.disconnect_socket()
+
+    async def _watch(self, states: StateSubscription) -> None:
+        """See the connection go and come back, until the server has given up the subscription.
+
+        The library would go on for ever with the certificate and password of the first connection.
+
+        Raises:
+            TimeoutError: nothing is lost any more by starting over.
+        """
+        while True:
+            state = await states.next_change()
+            async with asyncio.timeout(LIFETIME):
+                while state is not UaClientState.CONNECTED:
+                    self._lost(f"{self._connector.url}: the connection broke")
+                    state = await states.next_change()
+
+    async def _resume_when_restored(
+        self, session: _Session, subscription: LineSubscription
+    ) -> None:
+        while True:
+            await subscription.restored.wait()
+            subscription.restored.clear()
+            await self._resume(session)
+
+    async def _resume(self, session: _Session) -> None:
+        """State what holds now, so that a value that does not change is known again."""
+        remote = session.client.uaclient.session
+        values = await attributes(remote, session.agreement.nodes, AttributeIds.Value)
+        now = self._clock.now()
+        settled = now - int(_SETTLED * 1e9 * self._clock.acceleration)
+        before = settled if self._gap is None else max(settled, self._gap + 1)
+        self._gap = None
+        self._counters.connect()
+        self._counters.received += len(values)
+        self._intake.put(
+            _Notifications(now, list(range(len(values))), list(values), before), len(values)
+        )
+
+    def _lost(self, error: str) -> None:
+        self._counters.disconnect(error)
+        if self._gap is None:
+            self._gap = self._clock.now()
+            self._intake.put(_Gap(self._gap), len(self._items))
+
+    def _deliver(self, items: list[ua.MonitoredItemNotification]) -> None:
+        self._counters.received += len(items)
+        self._intake.put(
+            _Notifications(
+                self._clock.now(),
+                [item.ClientHandle for item in items],
+                [item.Value for item in items],
+            ),
+            len(items),
+        )
+
+    def _batch(self, parcel: _Notifications | _Gap) -> SampleBatch:
+        if isinstance(parcel, _Gap):
+            size = len(self._tags)
+            return SampleBatch(
+                self._tags,
+                np.full(size, parcel.time, np.int64),
+                np.full(size, np.nan),
+                np.full(size, BAD_NO_COMMUNICATION, np.uint32),
+            )
+        size = len(parcel.handles)
+        handles = np.array(parcel.handles, np.intp)
+        times = np.empty(size, np.int64)
+        values = np.empty(size, np.float64)
+        quality = np.empty(size, np.uint32)
+        for row, value in enumerate(parcel.values):
+            values[row], quality[row] = number(value)
+            stamp = None if value is None else value.SourceTimestamp or value.ServerTimestamp
+            times[row] = parcel.arrived if stamp is None else nanoseconds(stamp)
+        if parcel.confirm_before is not None:
+            times[times < parcel.confirm_before] = parcel.arrived
+        values *= self._scales[handles]
+        values += self._offsets[handles]
+        values[severity(quality) == 2] = np.nan
+        return SampleBatch(self._tags[handles], times, values, quality)
+
+
+async def _until_forgotten(subscription: LineSubscription) -> None:
+    await subscription.forgotten.wait()
+    raise SubscriptionLostError("the server was restarted or has given up the subscription")
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__
