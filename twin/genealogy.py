@@ -86,6 +86,14 @@ class Rolls:
         found: Bools = (near & (known <= time[:, None])).any(axis=1)
         return found
 
+    def foils(self, segments: Ints, time: Ints) -> Ints:
+        """How many splices lie before each segment, as known at `time`."""
+        middle = (segments + 0.5) * self._segment
+        found = np.zeros(len(segments), np.int64)
+        for position, known in self._splices:
+            found += (position < middle) & (known <= time)
+        return found
+
     def segment_of(self, roll: int, metre: float) -> int | None:
         """The segment at a metre of a roll, counted from its inner end; None if not known."""
         for name, web in self._webs.items():

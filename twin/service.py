@@ -51,7 +51,7 @@ from twin.promise import Judgement
 from twin.recommendation import Change, Recommendation
 from twin.registry import Registry
 from twin.reloading import ReloadError, changes
-from twin.resuming import End, nothing_known, outcomes, stands
+from twin.resuming import End, nothing_known, stands
 from twin.samples import SampleBatch
 from twin.snapshot import SnapshotError
 from twin.status import LineStatus
@@ -173,6 +173,8 @@ class Service:
         self._resuming = False
         self._running = False
         self._forgotten: str | None = None
+        self._settling: set[tuple[str, int]] = set()
+        """Recommendations, by id and time, that the end of the last run interrupted."""
         self._tasks: asyncio.TaskGroup | None = None
         self._entries = 0
         self._versions = {step: surrogate.version for step, surrogate in surrogates.items()}
@@ -265,13 +267,14 @@ class Service:
                     self._note(self.ledger.use_model, self.clock.now(), step, model, version)
                 if self._continuity is None or not await self._resume(self._continuity):
                     await self._recall_alarms()
-                    await self._recall_interrupted()
+                await self._recall_interrupted()
                 self._reported = self.core.alarms.causes()
                 self.report(_memory_lost(self._forgotten, self.clock.now()))
                 workers = [
                     tasks.create_task(self._watch(), name="silence"),
                     tasks.create_task(self.jobs.run(), name="jobs"),
                     tasks.create_task(self.heartbeat.run(), name="heartbeat"),
+                    tasks.create_task(_fail_with(store), name="store's end"),
                 ]
                 workers += [
                     tasks.create_task(worker, name=name)
@@ -303,8 +306,7 @@ class Service:
         finally:
             self._tasks, self._running = None, False
             store.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await store
+            await asyncio.wait([store])
             await self.store.call(self.ledger.close)
 
     async def checkpoint(self) -> None:
@@ -357,6 +359,7 @@ class Service:
         for standing in core.open.values():
             self.status.recommendations[standing.web] = standing
             if standing.state == "accepted" and self._tasks is not None:
+                self._settling.add((standing.id, standing.time))
                 settling = self._settle(standing, heard, gone)
                 write = self._tasks.create_task(settling, name=f"settle {standing.id}")
                 self._writes.add(write)
@@ -396,16 +399,13 @@ class Service:
             stands(change, float(core.latest[change.tag])) if known(change) else None
             for change in changes
         ]
-        if "after" in ends and set(ends) != {"after"}:
-            for change, end in zip(changes, ends, strict=True):
-                name = core.tags[change.tag].name
-                if end == "after" and gone <= core.line.stale_after * NANOSECONDS:
-                    undone = await self._writer.write_one(change, change.before)
-                    log.warning("taken back", setpoint=name, status=undone.status)
-                elif end == "after":
-                    log.error("half a set was written before the end", setpoint=name)
-        said = outcomes(recommendation, ends, core.tags)
+        said = await self._writer.settle(
+            recommendation, ends, gone <= core.line.stale_after * NANOSECONDS
+        )
         self._intervene(Wrote(self.clock.now(), recommendation.id, said))
+        self._settling.discard((recommendation.id, recommendation.time))
+        # where a machine may still have half of it, people are told
+        await self._recall_interrupted()
 
     async def _recall_alarms(self) -> None:
         """Those that were open when the service ended."""
@@ -414,7 +414,7 @@ class Service:
         except Exception as error:  # a database may fail in any way; the line goes on
             log.error("ledger", problem=str(error))
             return
-        self._carry_out(self.core.alarms.restore(known, self.clock.now()))
+        self._carry_out(self.core.alarms.recall(known, self.clock.now()))
 
     async def _recall_interrupted(self) -> None:
         """Sets that were being written when the service ended: a machine may have half of one."""
@@ -424,7 +424,7 @@ class Service:
             log.error("ledger", problem=str(error))
             return
         for each in found:
-            if (each["recommendation"], each["made"]) in self._writer.begun:
+            if (each["recommendation"], each["made"]) in self._writer.begun | self._settling:
                 continue
             said = interruption(each)
             now = self.clock.now()
@@ -802,6 +802,12 @@ class Service:
             log.error("ledger", problem=str(error))
         finally:
             self._entries -= 1
+
+
+async def _fail_with(task: asyncio.Task[None]) -> None:
+    """End as a task does that must not end: nothing would be stored any more."""
+    await asyncio.wait([task])
+    await task
 
 
 @contextlib.contextmanager

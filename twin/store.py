@@ -291,14 +291,20 @@ class Store:
             if chunk is None:
                 return 0
             if not await self._deliver(chunk.batch, chunk.events):
-                await self._on_disk(spool.rewind)
+                await self._go_back(spool)
                 return None
             await self._on_disk(lambda: spool.delivered(chunk.end))
         except Exception as error:  # disks fail in many ways; the line goes on
             self._note_spool(error)
-            await self._on_disk(spool.rewind)
+            await self._go_back(spool)
             return None
         return rows(chunk.batch, chunk.events)
+
+    async def _go_back(self, spool: Spool) -> None:
+        try:
+            await self._on_disk(spool.rewind)
+        except OSError as error:  # it has gone back, and could not look how old that is
+            self._note_spool(error)
 
     async def _deliver(self, batch: SampleBatch, events: tuple[Event, ...]) -> bool:
         """Give the historian samples, and set aside what it refuses; whether that succeeded."""

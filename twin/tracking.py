@@ -20,6 +20,7 @@ from twin.configuration.models import LineConfiguration
 from twin.genealogy import BatchReleased, Hose, Milestone, Rolls
 from twin.material import Roll
 from twin.passage import Column, Passage, Station
+from twin.readings import Condition
 from twin.samples import Bools, Floats, Ints, SampleBatch
 from twin.signal import SECOND, HeldSignal
 from twin.snapshot import Renumbering, Snapshot
@@ -41,6 +42,7 @@ class Tracked:
     passages: list[Passage] = field(default_factory=list)
     released: list[BatchReleased] = field(default_factory=list)
     milestones: list[Milestone] = field(default_factory=list)
+    conditions: list[Condition] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,10 @@ class Tracker:
         """Segments with a splice, a cut or a roll's end in or beside them, as known at `time`."""
         return self._rolls.spliced(segments, time)
 
+    def foils(self, segments: Ints, time: Ints) -> Ints:
+        """A number for the foil of each segment, as known at `time`."""
+        return self._rolls.foils(segments, time)
+
     def segment_of(self, roll: int, metre: float) -> int | None:
         """The segment at a metre of a roll, counted from its inner end; None if not known."""
         return self._rolls.segment_of(roll, metre)
@@ -236,6 +242,10 @@ class Tracker:
             if math.isfinite(encoder):
                 passages = (self._pass(station, encoder) for station in self._stations[name])
                 tracked.passages += [passage for passage in passages if passage is not None]
+                for station in self._stations[name]:
+                    tracked.conditions += station.conditions
+                    station.conditions.clear()
+        tracked.conditions.sort(key=lambda condition: (condition.time, condition.tag))
         self._forget(frontier - MEMORY)
         return tracked
 

@@ -46,6 +46,7 @@ from twin.cli.auditing import audit
 from twin.cli.backtesting import backtest
 from twin.cli.calibrating import calibrate_command
 from twin.cli.certs import certs
+from twin.cli.cluster import Dask, computing_on
 from twin.cli.demo import DemoOptions, run_demo
 from twin.cli.designing import design, sensitivity
 from twin.cli.doctor import Finding, examine
@@ -296,6 +297,7 @@ def train(
     samples: Annotated[int, typer.Option(help="Designed samples per step.", min=64)] = (
         DEFAULT_SAMPLES
     ),
+    dask: Dask = None,
     as_json: Json = False,
 ) -> None:
     """Train surrogates on designed samples of the physics and export them as ONNX with cards."""
@@ -311,7 +313,8 @@ def train(
         def report(step: str, share: float) -> None:
             progress.update(tasks[step], completed=share)
 
-        cards = train_models(output, names, seed, samples, report)
+        with computing_on(dask):
+            cards = train_models(output, names, seed, samples, report, here=dask is None)
     if as_json:
         typer.echo(json.dumps([card.model_dump(mode="json") for card in cards]))
         return
