@@ -161,7 +161,7 @@ def line_texts(words: Words, line: LineView, prefix: str = "") -> Values:
             "c": "" if connector.connected else "chip bad",
         }
         found[f"dot.{connector.name}"] = {"x": "", "c": "" if connector.connected else "off"}
-    standing = [each for each in line.alarms if each.cleared is None]
+    standing = [each for each in line.alarms if each.state != "shelved"]
     urgent = [each for each in standing if each.state == "unacknowledged"]
     found["alarms"] = {"x": str(len(standing)) if standing else "", "c": "urgent" if urgent else ""}
     waiting = [each for each in line.recommendations if each.state == "proposed"]

@@ -11,7 +11,7 @@ from nicegui import ui
 from twin.desk import BusyError, DecidedError, UnknownError
 from twin.desk.views import Advice, ExpectedEffect, SetpointChange
 from twin.editing import EditRefusedError
-from twin.screen.parts import button, el, empty, icon, number, panel, say, static_bar
+from twin.screen.parts import button, el, empty, icon, panel, say, static_bar
 from twin.screen.visit import Visit
 from twin.screen.words import Words, digits
 from twin.users import NotAllowedError
@@ -425,21 +425,33 @@ def _past(words: Words, advice: Advice) -> None:
             el("p", words.sentence(advice.reason))
             for effect in advice.expected:
                 _effect(words, effect)
-                if advice.state in ("verified", "written"):
-                    _measured(words, effect)
             _writes(words, advice)
+            _came_of_it(words, advice)
             if advice.note:
                 el("p", words.sentence(advice.note), "soft")
             _timeline(words, advice)
 
 
-def _measured(words: Words, effect: ExpectedEffect) -> None:
-    """What came of it: what the gauge reads by now, beside what was expected."""
-    decimals = places(effect.now, effect.expected, effect.target)
-    with el("p", classes="came"):
-        el("span", words("measured_now") + " ")
-        number(f"{effect.parameter}|m", decimals, "strong number")
-        el("span", f" {words.unit(effect.unit)}")
+def _came_of_it(words: Words, advice: Advice) -> None:
+    """What the material then did: each promise beside what was measured."""
+    for each in advice.judged:
+        decimals = places(each.promised, each.measured)
+        ends = min(each.low, each.measured, each.before), max(each.high, each.measured, each.before)
+        room = 0.2 * (ends[1] - ends[0]) or 1.0
+        with el("div", classes="parameter came"):
+            el("div", f"{words('came_of_it')}: {words.full(each.parameter)}", "label")
+            with el("div", classes="nowrap"):
+                el("span", words.value(each.measured, decimals, each.unit), "value number")
+                kept = words("kept") if each.kept else words("not_kept")
+                el("span", kept, "chip strong" if each.kept else "chip warn")
+            static_bar(
+                (ends[0] - room, ends[1] + room), None, None, (each.low, each.high), each.promised,
+                each.measured,
+            )  # fmt: skip
+            with el("div", classes="second"):
+                promised = words.value(each.promised, decimals, each.unit)
+                el("span", f"{words('promised')} {promised}", "twin-ink")
+                el("span", words("over_segments", count=each.segments))
 
 
 def _line(words: Words, advice: Advice) -> None:

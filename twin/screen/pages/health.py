@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from twin.desk.views import ConnectorView
+from twin.desk.views import CheckView, ConnectorView
 from twin.screen.parts import aged, el, number, panel, said, table
 from twin.screen.visit import Visit
 
@@ -19,7 +19,20 @@ async def show(visit: Visit) -> None:
             said(f"dot.{each.name}", "dot")
             said(f"connector.{each.name}")
 
+    def check(each: CheckView) -> None:
+        bad = "chip bad" if each.weight != "note" else "chip warn"
+        el("span", words("fine") if each.ok else words("not_fine"), "chip" if each.ok else bad)
+
     with el("div", classes="columns wide"):
+        with panel(words("checks")):
+            table(
+                [words("name"), words("state"), words("text")],
+                [
+                    [words.name(each.name), partial(check, each), words.sentence(each.said)]
+                    for each in health.checks
+                ],
+                caption=words("checks"),
+            )
         with panel(words("connectors")):
             table(
                 [
