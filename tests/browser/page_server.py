@@ -2,10 +2,9 @@
 
     python -m tests.browser.page_server FOLDER PORT SCENARIO SEED
 
-Commands come as lines on standard input, `advance SECONDS`, `advised`, `record NAME SECONDS`,
-`silence SECONDS`,
-`live SPEED` (follow the line by itself, so many times faster than life), `rest`; each is
-answered by a line of JSON.
+Commands come as lines on standard input, each is answered by a line of JSON: `advance SECONDS`,
+`advised`, `record NAME SECONDS`, `silence SECONDS` (time goes on, nothing is heard), `day COUNT` (a
+day of so many series), `live SPEED` (follow the line so many times faster than life), `rest`.
 """
 
 from __future__ import annotations
@@ -15,9 +14,12 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from tests.service_in_process import ServedLine, served_line
 from twin.api import Server, make_app
 from twin.app import RECORDINGS, configure_logging, start_recording
+from twin.samples import SampleBatch
 from twin.screen import Screen
 from twin.users import Role
 
@@ -57,6 +59,10 @@ async def main(folder: Path, port: int, scenario: str, seed: int) -> None:
                     served.service.record(None)
                     recorder.close()
                     tell({"recorded": name})
+                case ["day", count]:
+                    await served.service.store.call(lambda: fill(served, int(count)))
+                    await served.advance(60)
+                    tell({"now": served.clock.now()})
                 case ["silence", seconds]:
                     # time goes on, nothing is heard
                     served.clock.time += int(float(seconds) * 1e9)
@@ -79,6 +85,18 @@ async def follow(served: ServedLine, speed: float) -> None:
     while True:
         await served.advance(5)
         await asyncio.sleep(5 / speed)
+
+
+def fill(served: ServedLine, count: int) -> None:
+    """A day of samples a second, of the first inputs of coating; on the store's thread."""
+    core = served.service.core
+    names = [core.line.source_of("coating", each).tag for each in core.surrogates["coating"].inputs]
+    names += [f"coating.mass_loading.{kind}" for kind in ("predicted", "low", "high", "measured")]
+    time = served.clock.now() - (np.arange(86_400)[::-1] + 1) * 1_000_000_000
+    for name in [each for each in names if each][: count + 4]:
+        tag = core.tags.index(name)
+        value = core.tags[tag].to_si(100.0) * (1 + 0.01 * np.sin(np.arange(86_400) / 600))
+        served.service.store.historian.append(SampleBatch.of(np.full(86_400, tag), time, value))
 
 
 def tell(answer: dict[str, object]) -> None:

@@ -17,7 +17,7 @@ from twin.ingest import NANOSECONDS
 from twin.samples import Floats
 from twin.screen.feed import KINDS
 from twin.screen.visit import Source
-from twin.screen.words import digits
+from twin.screen.words import Words, digits
 
 POINTS: Final = 900
 """Of a series: about one for two pixels."""
@@ -120,18 +120,25 @@ def _control(rows: Sequence[Sequence[float | None]]) -> dict[str, float] | None:
     return {"center": 0.0, "low": -CONTROL * sigma, "high": CONTROL * sigma}
 
 
-async def series(reader: Source, names: Sequence[str], seconds: float) -> dict[str, Any]:
-    """Any series over time, e.g. six of a day."""
+async def series(
+    reader: Source, words: Words, names: Sequence[str], seconds: float
+) -> dict[str, Any]:
+    """Any series over time, e.g. six of a day.
+
+    Raises:
+        ValueError, UnknownError: no such series, or too many.
+    """
     now = await _now(reader)
     start = max(now - int(seconds * NANOSECONDS), 1)
     found = await reader.trend(list(names), start, max(now + 1, start + 1), POINTS, "time")
     return {
+        "start": start * 1e-6,
         "end": now * 1e-6,
         "series": [
             {
                 "name": each.name,
-                "label": each.name,
-                "unit": each.unit,
+                "label": words.last(each.name),
+                "unit": words.unit(each.unit),
                 "points": [
                     [at * 1e-6, _number(value)]
                     for at, value in zip(each.at.tolist(), each.mean.tolist(), strict=True)

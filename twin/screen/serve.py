@@ -266,9 +266,10 @@ class Screen:
         ) -> Response:
             await allowed(request)
             look = self._found(replay)
+            words, _ = _settings(request.cookies, "")
             try:
-                return JSONResponse(await data.series(look.reader, name.split(","), span))
-            except ValueError as error:
+                return JSONResponse(await data.series(look.reader, words, name.split(","), span))
+            except (UnknownError, ValueError) as error:
                 raise HTTPException(404, str(error)) from error
 
         async def roll(

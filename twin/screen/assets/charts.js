@@ -131,22 +131,23 @@ function mapOption(chart) {
   };
 }
 
-/** Several series over time, each against its own unit: six of a day at once. */
+/** Several series over the same time, each on a scale of its own: six of a day at once. */
 function seriesOption(chart) {
   const { size, text, axis } = base();
-  const { data } = chart;
-  const inks = [css("--ink"), css("--twin"), css("--high"), css("--ink-soft"), css("--low"), css("--replay")];
-  const dashes = ["solid", "solid", "dashed", "dotted", "dashed", "solid"];
+  const { series, start, end } = chart.data;
+  const share = 100 / Math.max(series.length, 1);
+  const each = (make) => series.map((one, index) => make(one, index));
+  const last = series.length - 1;
   return {
-    animation: false, textStyle: text, legend: { textStyle: { ...text, color: css("--ink") }, top: 0, type: "scroll" },
-    grid: { left: 4.4 * size, right: 1.2 * size, top: 2.2 * size, bottom: 1.9 * size },
+    animation: false, textStyle: text,
+    title: each((one, i) => ({ text: `${one.label}, ${one.unit}`, left: 3.6 * size, top: `${i * share}%`, textStyle: { ...text, fontWeight: 500, color: css("--ink") } })),
+    grid: each((one, i) => ({ left: 3.6 * size, right: 0.8 * size, top: `${i * share + share * 0.24}%`, height: `${share * (i === last ? 0.52 : 0.62)}%` })),
     tooltip: { trigger: "axis", ...tip(text), valueFormatter: (v) => number(v, 2) },
-    xAxis: abscissa("time", axis), yAxis: { type: "value", scale: true, ...axis },
-    dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "shift" }],
-    series: data.series.map((each, index) => ({
-      id: each.name, name: `${each.label} ${each.unit}`, type: "line", symbol: "none", color: inks[index % inks.length],
-      lineStyle: { width: 1.6, type: dashes[index % dashes.length] }, data: each.points,
-    })),
+    axisPointer: { link: [{ xAxisIndex: "all" }] },
+    xAxis: each((one, i) => ({ ...abscissa("time", axis), gridIndex: i, min: start, max: end, axisLabel: { ...abscissa("time", axis).axisLabel, show: i === last } })),
+    yAxis: each((one, i) => ({ type: "value", scale: true, gridIndex: i, splitNumber: 2, ...axis })),
+    dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "shift", xAxisIndex: "all" }],
+    series: each((one, i) => ({ id: one.name, name: one.label, type: "line", xAxisIndex: i, yAxisIndex: i, symbol: "none", step: "end", color: css("--ink"), lineStyle: { width: 1.5 }, data: one.points })),
   };
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -33,6 +33,7 @@ from twin.screen.words import Words, digits, meaningful
 from twin.units import to_si
 
 SPANS: Final = {"last_10min": 600, "last_1h": 3600, "last_8h": 28_800, "last_24h": 86_400}
+MOST_SIGNALS: Final = 6
 MODES: Final[tuple[Mode, ...]] = ("model", "shadow", "advisory", "twin")
 
 
@@ -58,6 +59,7 @@ async def show(visit: Visit, name: str) -> None:
     """Build the page of a step."""
     words = visit.words
     line = await visit.reader.line()
+    tags = visit.reader.configuration.tags
     try:
         step = await visit.reader.step(name)
     except UnknownError:
@@ -78,8 +80,10 @@ async def show(visit: Visit, name: str) -> None:
     said(f"doubt.{name}", "notice", tag="p").props["data-show"] = f"doubt.{name}"
     with el("div", classes="split"):
         with el("div", classes="stack"):
-            _Trends(visit, step).show()
+            trends = _Trends(visit, step)
+            trends.show()
             _inputs(words, step)
+            trends.show_signals([each.source for each in step.inputs if each.source in tags])
         with el("div", classes="stack"):
             with panel(words("results")):
                 for parameter in step.overview.parameters:
@@ -99,6 +103,8 @@ class _Trends:
         self._axis = "time"
         self._span = "last_1h"
         self._charts: list[Element] = []
+        self._machines: Element | None = None
+        self._tags: Sequence[str] = ()
         self._segments: list[tuple[ui.button, str, str]] = []
 
     def show(self) -> None:
@@ -143,6 +149,20 @@ class _Trends:
         asked = {"name": self._shown, "along": self._axis, "span": SPANS[self._span]}
         return self._visit.data("trend", asked)
 
+    def show_signals(self, tags: Sequence[str]) -> None:
+        """What machines told over the same time."""
+        if not tags:
+            return
+        self._tags = tags[:MOST_SIGNALS]
+        words = self._visit.words
+        with panel(words("tags")):
+            wrap = chart(words, "series", words("tags"), self._signals(), "chart signals")
+            self._machines = wrap.default_slot.children[0]
+
+    def _signals(self) -> str:
+        asked = {"name": ",".join(self._tags), "span": SPANS[self._span]}
+        return self._visit.data("series", asked)
+
     def _choice(self, kind: str, title: str, entries: dict[str, str]) -> None:
         with el("div", classes="segments", role="group", aria_label=title):
             for value, text in entries.items():
@@ -166,6 +186,8 @@ class _Trends:
                     "data-source": self._source(),
                 }
             )
+        if self._machines is not None:
+            self._machines.props["data-source"] = self._signals()
 
 
 def _inputs(words: Words, step: StepView) -> None:
