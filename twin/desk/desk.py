@@ -15,7 +15,7 @@ from twin.desk.feed import Happening
 from twin.desk.laboratory import Entry, ImplausibleError
 from twin.desk.reader import Describe, Reader, Which
 from twin.desk.replays import Replays
-from twin.desk.rolls import LATER, recorded, roll_map, roll_view
+from twin.desk.rolls import EARLIER, LATER, recorded, roll_map, roll_view
 from twin.desk.views import (
     AccountView,
     Advice,
@@ -154,8 +154,9 @@ class Desk(Reader):
         row = max(found, key=lambda each: each["began"] or 0)
         began = row["began"] or 0
         roll = roll_view(recorded(row), core.tracker, began)
+        start, end = max(began - EARLIER, 0), began + LATER
         return await self._read(
-            lambda historian: roll_map(historian, core.line, core.tags, roll, began, began + LATER)
+            lambda historian: roll_map(historian, core.line, core.tags, roll, start, end)
         )
 
     async def laboratory(

@@ -174,6 +174,7 @@ def roll_cells(found: RollMap, name: str, kind: Literal["measured", "residual"])
         "low": low,
         "high": high,
         "x": [round(each, 2) for each in at.tolist()],
+        "limited": kind == "measured" and parameter.limits is not None,
         "lanes": [""],
         "cells": [
             [index, 0, _number(each)]

@@ -115,6 +115,10 @@ function mapOption(chart) {
   const { size, text, axis } = base();
   const { data } = chart;
   const lanes = data.lanes;
+  // what is outside its limits is no shade of a colour
+  const cell = (value) => data.limited && (value[2] < data.low || value[2] > data.high)
+    ? { value, visualMap: false, itemStyle: { color: css("--urgent"), decal: { symbol: "rect", dashArrayX: [1, 0], dashArrayY: [3, 5], rotation: -Math.PI / 4, color: css("--on-urgent") } } }
+    : value;
   return {
     animation: false, textStyle: text,
     grid: { left: 4.4 * size, right: 7.2 * size, top: 0.4 * size, bottom: 1.9 * size },
@@ -127,7 +131,7 @@ function mapOption(chart) {
       inRange: { color: chart.root.dataset.theme === "dark" ? ["#3d8bd6", "#2a3035", "#f0a14a"] : ["#0b5394", "#f4f5f5", "#b45000"] },
       outOfRange: { color: [css("--urgent")] },
     },
-    series: [{ id: "map", type: "heatmap", data: data.cells, progressive: 4000, emphasis: { disabled: true } }],
+    series: [{ id: "map", type: "heatmap", data: data.cells.map(cell), progressive: 4000, emphasis: { disabled: true } }],
   };
 }
 
