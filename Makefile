@@ -10,7 +10,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench faults clean debian
+.PHONY: help demo test check bench fuzz faults clean debian
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,13 @@ bench: $(VENV)/test.stamp debian  ## measurements, printed as ratios to a named 
 
 faults: $(VENV)/test.stamp debian  ## servers, disks and the twin itself killed, filled and set, and what it cost
 	$(BIN)/python -m pytest tests/faults -s
+
+fuzz: $(VENV)/test.stamp  ## what comes in made up by atheris, a minute for each way in
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[test,fuzz]'
+	@for way in mqtt configuration spool certificate; do \
+	  echo "fuzz: $$way"; \
+	  $(BIN)/python -m tests.fuzz.target $$way -max_total_time=60 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
