@@ -181,34 +181,37 @@ class AlarmBook:
         """The alarms that are not cleared, the most urgent first."""
         return sorted(self._alarms.values(), key=urgency)
 
-    def restore(self, alarms: Iterable[Alarm], time: int) -> list[Alarm]:
+    def snapshot(self) -> Snapshot:
+        """Alarms, and reports that are to take effect."""
+        return {
+            "alarms": [asdict(alarm) for alarm in self._alarms.values()],
+            "pending": [[due, asdict(report)] for due, report in self._pending.values()],
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        for values in state["alarms"]:
+            self._put(Alarm(**{**values, "evidence": tuple(values["evidence"])}))
+        for due, values in state["pending"]:
+            report = Report(**{**values, "evidence": tuple(values["evidence"])})
+            self._pending[report.key] = (due, report)
+
+    def recall(self, alarms: Iterable[Alarm], time: int) -> list[Alarm]:
         """Go on with what stood when the service ended; causes that last will be reported again."""
         changes = []
         for alarm in alarms:
+            if alarm.key in self._alarms:
+                continue
             state: State = "shelved" if alarm.state == "shelved" else "returned"
             if alarm.state in ("acknowledged", "cleared"):
                 state = "cleared"
             changes.append(self._put(replace(alarm, state=state, active=False, changed=time)))
         return changes
 
-    def snapshot(self) -> Snapshot:
-        """Alarms that are not cleared, and reports that have not taken effect yet."""
-        pending = [[key, when, asdict(report)] for key, (when, report) in self._pending.items()]
-        return {"alarms": [asdict(alarm) for alarm in self._alarms.values()], "pending": pending}
-
     def causes(self) -> dict[str, bool]:
         """By key what was reported last, of causes that are alarms or about to be."""
         standing = {key: alarm.active for key, alarm in self._alarms.items()}
         return standing | {key: report.active for key, (_, report) in self._pending.items()}
-
-    def resume(self, state: Snapshot) -> None:
-        """Go on from a snapshot: unlike `restore`, nothing was missed."""
-        for values in state["alarms"]:
-            alarm = Alarm(**{**values, "evidence": tuple(values["evidence"])})
-            self._alarms[alarm.key] = alarm
-        for key, when, values in state["pending"]:
-            report = Report(**{**values, "evidence": tuple(values["evidence"])})
-            self._pending[key] = when, report
 
     def _find(self, identity: str) -> Alarm:
         for alarm in self._alarms.values():

@@ -23,7 +23,6 @@ from twin.samples import (
     OfflineMeasurement,
     SampleBatch,
 )
-from twin.tags import TagTable
 
 UNDER_WAY: Final = 60 * NANOSECONDS
 """How much older than a checkpoint samples may be that arrived after it, ns."""
@@ -143,14 +142,13 @@ def stands(change: Change, value: float) -> End:
 
 
 def outcomes(
-    recommendation: Recommendation, ends: Sequence[End | None], tags: TagTable
+    recommendation: Recommendation, ends: Sequence[End | None]
 ) -> tuple[WriteOutcome, ...]:
     """What became of writes that the end of the service interrupted.
 
     Args:
         recommendation: was being written.
         ends: at which end each setpoint stands now; None where its machine did not say.
-        tags: the tag table.
     """
     reasons: dict[End | None, str] = {
         None: "the twin was stopped while it was written, and its machine does not answer",

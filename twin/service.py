@@ -7,7 +7,15 @@ import contextlib
 import gc
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,7 +51,7 @@ from twin.promise import Judgement
 from twin.recommendation import Change, Recommendation
 from twin.registry import Registry
 from twin.reloading import ReloadError, changes
-from twin.resuming import End, nothing_known, outcomes, stands
+from twin.resuming import End, nothing_known, stands
 from twin.samples import SampleBatch
 from twin.snapshot import SnapshotError
 from twin.status import LineStatus
@@ -76,6 +84,16 @@ class Connector(Source, Protocol):
     """A source with a name."""
 
     name: str
+
+
+class Listener(Protocol):
+    """Hears what the core says and what people and machines did."""
+
+    def told(self, samples: SampleBatch, events: Sequence[CoreEvent]) -> None:
+        """These events, and what of them goes to the historian."""
+        ...
+
+    def intervened(self, intervention: Intervention) -> None: ...
 
 
 class Recorder(Protocol):
@@ -155,12 +173,17 @@ class Service:
         self._resuming = False
         self._running = False
         self._forgotten: str | None = None
+        self._settling: set[tuple[str, int]] = set()
+        """Recommendations, by id and time, that the end of the last run interrupted."""
         self._tasks: asyncio.TaskGroup | None = None
         self._entries = 0
         self._versions = {step: surrogate.version for step, surrogate in surrogates.items()}
         self._stop = asyncio.Event()
-        self._chronicle = Chronicle(core.line, core.tags)
+        self._chronicle = Chronicle(core.line, core.tags, surrogates)
         self._recorder: Recorder | None = None
+        self._attendants: dict[str, Callable[[], Coroutine[None, None, None]]] = {}
+        self.listeners: list[Listener] = []
+        """Hear at once what the core says; they neither wait nor raise."""
         self._away: dict[str, int] = {}
         self._reported: dict[str, bool] = {}
         self._units = {
@@ -207,6 +230,19 @@ class Service:
             counted["queue full"] += state.dropped
         return +counted
 
+    def attend(self, name: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Have something run for as long as the service does; it ends when cancelled."""
+        self._attendants[name] = work
+
+    @property
+    def challengers(self) -> Mapping[str, Surrogate]:
+        """Models that predict in the shadow of those in use, by step."""
+        return {} if self._challengers is None else self._challengers.models
+
+    def audit(self, who: str, what: str, details: Mapping[str, object]) -> None:
+        """Have the ledger record what somebody did, now."""
+        self._note(self.ledger.audit, self.clock.now(), who, what, details)
+
     def stop(self) -> None:
         """Ask the service to end."""
         self._stop.set()
@@ -231,13 +267,14 @@ class Service:
                     self._note(self.ledger.use_model, self.clock.now(), step, model, version)
                 if self._continuity is None or not await self._resume(self._continuity):
                     await self._recall_alarms()
-                    await self._recall_interrupted()
+                await self._recall_interrupted()
                 self._reported = self.core.alarms.causes()
                 self.report(_memory_lost(self._forgotten, self.clock.now()))
                 workers = [
                     tasks.create_task(self._watch(), name="silence"),
                     tasks.create_task(self.jobs.run(), name="jobs"),
                     tasks.create_task(self.heartbeat.run(), name="heartbeat"),
+                    tasks.create_task(_fail_with(store), name="store's end"),
                 ]
                 workers += [
                     tasks.create_task(worker, name=name)
@@ -246,6 +283,9 @@ class Service:
                         (source.run(), f"{source.name} connection"),
                         (self._follow(source), f"{source.name} samples"),
                     )
+                ]
+                workers += [
+                    tasks.create_task(work(), name=name) for name, work in self._attendants.items()
                 ]
                 if self._publish is not None:
                     workers.append(tasks.create_task(self._send(self._publish), name="publisher"))
@@ -266,9 +306,8 @@ class Service:
         finally:
             self._tasks, self._running = None, False
             store.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await store
-            await self.store.call(self.ledger.close)
+            await asyncio.wait([store])
+            await self.store.on_ledger(self.ledger.close)
 
     async def checkpoint(self) -> None:
         """Keep what must be remembered, so that the next start goes on from here."""
@@ -320,6 +359,7 @@ class Service:
         for standing in core.open.values():
             self.status.recommendations[standing.web] = standing
             if standing.state == "accepted" and self._tasks is not None:
+                self._settling.add((standing.id, standing.time))
                 settling = self._settle(standing, heard, gone)
                 write = self._tasks.create_task(settling, name=f"settle {standing.id}")
                 self._writes.add(write)
@@ -359,35 +399,32 @@ class Service:
             stands(change, float(core.latest[change.tag])) if known(change) else None
             for change in changes
         ]
-        if "after" in ends and set(ends) != {"after"}:
-            for change, end in zip(changes, ends, strict=True):
-                name = core.tags[change.tag].name
-                if end == "after" and gone <= core.line.stale_after * NANOSECONDS:
-                    undone = await self._writer.write_one(change, change.before)
-                    log.warning("taken back", setpoint=name, status=undone.status)
-                elif end == "after":
-                    log.error("half a set was written before the end", setpoint=name)
-        said = outcomes(recommendation, ends, core.tags)
+        said = await self._writer.settle(
+            recommendation, ends, gone <= core.line.stale_after * NANOSECONDS
+        )
         self._intervene(Wrote(self.clock.now(), recommendation.id, said))
+        self._settling.discard((recommendation.id, recommendation.time))
+        # where a machine may still have half of it, people are told
+        await self._recall_interrupted()
 
     async def _recall_alarms(self) -> None:
         """Those that were open when the service ended."""
         try:
-            known = await self.store.call(self.ledger.open_alarms)
+            known = await self.store.on_ledger(self.ledger.open_alarms)
         except Exception as error:  # a database may fail in any way; the line goes on
             log.error("ledger", problem=str(error))
             return
-        self._carry_out(self.core.alarms.restore(known, self.clock.now()))
+        self._carry_out(self.core.alarms.recall(known, self.clock.now()))
 
     async def _recall_interrupted(self) -> None:
         """Sets that were being written when the service ended: a machine may have half of one."""
         try:
-            found = await self.store.call(self.ledger.interrupted_writes)
+            found = await self.store.on_ledger(self.ledger.interrupted_writes)
         except Exception as error:  # a database may fail in any way; the line goes on
             log.error("ledger", problem=str(error))
             return
         for each in found:
-            if (each["recommendation"], each["made"]) in self._writer.begun:
+            if (each["recommendation"], each["made"]) in self._writer.begun | self._settling:
                 continue
             said = interruption(each)
             now = self.clock.now()
@@ -453,7 +490,7 @@ class Service:
         before, core = self.core, Core(line, self.core.surrogates)
         core.restore(before.snapshot())
         self.core = core
-        self._chronicle = Chronicle(line, core.tags)
+        self._chronicle = Chronicle(line, core.tags, core.surrogates)
         self.status.reload(line)
         if self._challengers is not None:
             self._challengers.reload(line)
@@ -472,7 +509,7 @@ class Service:
         """
         if self._registry is None:
             return
-        for each in await self.store.call(self._registry.changes):
+        for each in await self.store.on_ledger(self._registry.changes):
             self.use_model(each.step, each.surrogate, each.file, each.by)
 
     def use_model(self, step: str, surrogate: Surrogate, file: Path, by: str) -> None:
@@ -541,13 +578,19 @@ class Service:
         """What records now."""
         return self._recorder
 
-    def accept(self, identity: str, by: str) -> None:
+    def accept(self, identity: str, by: str, setpoints: Sequence[tuple[int, float]] = ()) -> None:
         """A person accepts a recommendation: it is checked once more, written and read back.
+
+        Args:
+            identity: of the recommendation.
+            by: who accepts.
+            setpoints: tags and values, SI, that the person changed before.
 
         Raises:
             KeyError: no such recommendation waits for a decision.
+            EditRefusedError: the guard refuses the changed setpoints.
         """
-        self._decide(identity, True, by, "")
+        self._decide(identity, True, by, "", tuple(setpoints))
 
     def reject(self, identity: str, by: str, reason: str) -> None:
         """A person rejects a recommendation.
@@ -595,9 +638,19 @@ class Service:
         details = {"alarm": alarm, "seconds": seconds}
         self._do(Shelved(now, alarm, until, by), by, "shelve", details)
 
-    def _decide(self, identity: str, accept: bool, by: str, note: str) -> None:
-        decided = Decided(self.clock.now(), identity, accept, by, note)
-        details = {"recommendation": identity, "note": note}
+    def _decide(
+        self,
+        identity: str,
+        accept: bool,
+        by: str,
+        note: str,
+        setpoints: tuple[tuple[int, float], ...] = (),
+    ) -> None:
+        decided = Decided(self.clock.now(), identity, accept, by, note, setpoints)
+        details: dict[str, object] = {"recommendation": identity, "note": note}
+        if setpoints:
+            changed = [(self.core.tags[tag], value) for tag, value in setpoints]
+            details["edited"] = {tag.name: tag.from_si(value) for tag, value in changed}
         self._do(decided, by, "accept" if accept else "reject", details)
 
     def _do(
@@ -634,15 +687,21 @@ class Service:
         self._carry_out(events)
 
     def _record(self, intervention: Intervention) -> None:
+        for listener in self.listeners:
+            listener.intervened(intervention)
         if self._continuity is not None:
             self._note(self.ledger.intervene, *self._continuity.entry(intervention, self.core))
         if self._recorder is not None:
             self._recorder.append(Arrivals.at(intervention.time, interventions=(intervention,)))
 
     def _carry_out(self, events: Sequence[CoreEvent]) -> None:
-        self.store.put(*self._chronicle.of(events))
+        samples, happened = self._chronicle.of(events)
+        self.store.put(samples, happened)
         for event in events:
             self.status.follow(event, self._outputs)
+        for listener in self.listeners:
+            listener.told(samples, events)
+        for event in events:
             match event:
                 case Recommendation():
                     self._announce(event)
@@ -701,7 +760,7 @@ class Service:
         """
         now = self.clock.now()
         async with asyncio.timeout(PATIENCE):
-            await self.store.call(lambda: self.ledger.audit(now, who, what, details))
+            await self.store.on_ledger(lambda: self.ledger.audit(now, who, what, details))
 
     def document(self, recommendation: Recommendation) -> dict[str, object]:
         """A recommendation as it is published, in customary units."""
@@ -738,11 +797,17 @@ class Service:
 
     async def _enter(self, entry: Callable[..., None], *arguments: object) -> None:
         try:
-            await self.store.call(lambda: entry(*arguments))
+            await self.store.on_ledger(lambda: entry(*arguments))
         except Exception as error:  # a database may fail in any way; advice goes on
             log.error("ledger", problem=str(error))
         finally:
             self._entries -= 1
+
+
+async def _fail_with(task: asyncio.Task[None]) -> None:
+    """End as a task does that must not end: nothing would be stored any more."""
+    await asyncio.wait([task])
+    await task
 
 
 @contextlib.contextmanager

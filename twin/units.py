@@ -64,6 +64,16 @@ def si_unit(unit: str) -> str:
 
 
 @lru_cache(maxsize=1000)
+def difference_unit(unit: str) -> str:
+    """The unit of a difference of two values in `unit`: K apart, where a value is in degC.
+
+    Raises:
+        ValueError: the unit is not known.
+    """
+    return si_unit(unit) if to_si(unit)[1] else unit
+
+
+@lru_cache(maxsize=1000)
 def same_dimension(one: str, other: str) -> bool:
     """Whether both units measure the same kind of quantity."""
     return bool(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -12,6 +12,7 @@ from twin.alarms import Report
 from twin.ledger import WRITE_BEGINS, WRITE_ENDS
 from twin.ports import Sink, Write, WriteOutcome
 from twin.recommendation import Change, Recommendation
+from twin.resuming import End, outcomes
 from twin.tags import Tag, TagTable
 
 log = structlog.get_logger()
@@ -66,9 +67,45 @@ class SetWriter:
             back: list[WriteOutcome] = []
         else:
             forward, back = await self._write(recommendation)
+        await self._end(recommendation, forward, back)
+        return (*forward, *(outcome for outcome in back if outcome.status != "applied"))
+
+    async def settle(
+        self, recommendation: Recommendation, ends: Sequence[End | None], take_back: bool
+    ) -> tuple[WriteOutcome, ...]:
+        """Say what became of a set that the end of the service interrupted.
+
+        It has its end in the audit trail where no machine has half of it any more.
+
+        Args:
+            recommendation: the set.
+            ends: at which end of its change each setpoint stands; None where nobody knows.
+            take_back: half a set is taken back, as that of a write that fails.
+        """
+        forward = outcomes(recommendation, ends)
+        back: list[WriteOutcome] = []
+        whole = len(set(ends)) == 1 and ends[0] in ("before", "after")
+        if not whole and take_back and None not in ends:
+            back = [
+                await self._undo(change)
+                for change, end in zip(recommendation.changes, ends, strict=True)
+                if end == "after"
+            ]
+            whole = all(outcome.status == "applied" for outcome in back)
+        if whole:
+            await self._end(recommendation, forward, back)
+        return (*forward, *(outcome for outcome in back if outcome.status != "applied"))
+
+    async def _end(
+        self,
+        recommendation: Recommendation,
+        forward: Sequence[WriteOutcome],
+        back: Sequence[WriteOutcome],
+    ) -> None:
         wrong = [outcome for outcome in (*forward, *back) if outcome.status != "applied"]
         ends = {
-            **about,
+            "recommendation": recommendation.id,
+            "made": recommendation.time,
             "writes": [self._said(outcome) for outcome in forward],
             "taken back": [self._said(outcome) for outcome in back],
         }
@@ -76,7 +113,6 @@ class SetWriter:
             await self._note(recommendation.by, WRITE_ENDS[bool(wrong)], ends)
         except Exception as error:  # as above; the next start will tell of a set without an end
             log.error("ledger", problem=f"the end of a write is not noted: {error}")
-        return (*forward, *(outcome for outcome in back if outcome.status != "applied"))
 
     async def _write(
         self, recommendation: Recommendation
@@ -91,16 +127,16 @@ class SetWriter:
             return forward, []
         # only a denied write surely changed nothing
         tried = len(forward) - (forward[-1].status == "denied")
-        back: list[WriteOutcome] = []
-        for change in recommendation.changes[:tried]:
-            undone = await self.write_one(change, change.before)
-            if undone.status != "applied":
-                name = self._tags[change.tag].name
-                log.error("not taken back", setpoint=name, problem=undone.reason)
-                reason = f"not taken back: {undone.reason}"
-                undone = WriteOutcome(undone.write, undone.status, undone.read_back, reason)
-            back.append(undone)
-        return forward, back
+        return forward, [await self._undo(change) for change in recommendation.changes[:tried]]
+
+    async def _undo(self, change: Change) -> WriteOutcome:
+        undone = await self.write_one(change, change.before)
+        if undone.status == "applied":
+            return undone
+        name = self._tags[change.tag].name
+        log.error("not taken back", setpoint=name, problem=undone.reason)
+        reason = f"not taken back: {undone.reason}"
+        return WriteOutcome(undone.write, undone.status, undone.read_back, reason)
 
     async def write_one(self, change: Change, value: float) -> WriteOutcome:
         """Write one setpoint of a change: `after`, or `before` to take it back. Never raises."""

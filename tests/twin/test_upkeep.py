@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,7 @@ from twin.control import running as answers
 from twin.health import examine
 from twin.historian import DuckDBHistorian
 from twin.jobs import Job, Jobs, daily, every
-from twin.ledger import Ledger
+from twin.ledger import WRITE_BEGINS, Ledger
 from twin.ports import Event, Sink, Write, WriteOutcome
 from twin.recommendation import Change, Recommendation
 from twin.reloading import ReloadError
@@ -52,7 +52,12 @@ def changed(path: str, value: object) -> LineConfiguration:
     return LineConfiguration.model_validate(content)
 
 
-def service_on(folder: Path, clock: ManualClock, line: LineConfiguration | None = None) -> Service:
+def service_on(
+    folder: Path,
+    clock: ManualClock,
+    line: LineConfiguration | None = None,
+    sinks: Mapping[int, Sink] | None = None,
+) -> Service:
     """A service without connectors on the stores in a folder."""
     line = line or line_configuration()
     core = make_core(line)
@@ -62,7 +67,7 @@ def service_on(folder: Path, clock: ManualClock, line: LineConfiguration | None 
         core,
         load_surrogates(line, Path()),
         [],
-        {},
+        sinks or {},
         None,
         Store(historian, len(line.tags), spool),
         Ledger(f"sqlite:///{folder / 'ledger.sqlite'}"),
@@ -494,6 +499,13 @@ async def test_what_became_of_a_write_that_a_kill_interrupted(
         first.core.open["coater"] = Recommendation(
             "coater-1", clock.time, "coater", changes, (), "why", "accepted"
         )
+        begins = {
+            "recommendation": "coater-1",
+            "made": clock.time,
+            "steps": ["coating", "calendering"],
+            "changes": [],
+        }
+        first.ledger.audit(clock.time, "operator", WRITE_BEGINS, begins)
         await first.checkpoint()
     clock.time += S
     written: list[Write] = []
@@ -503,9 +515,8 @@ async def test_what_became_of_a_write_that_a_kill_interrupted(
             written.append(write)
             return WriteOutcome(write, "applied", write.value)
 
-    second = service_on(tmp_path, clock)
     sinks: dict[int, Sink] = dict.fromkeys(tags, Machine())
-    second._sinks = sinks
+    second = service_on(tmp_path, clock, sinks=sinks)
     async with running(second):
         clock.time += S
         found = [value * by for value, by in zip(values, scale, strict=True)]
@@ -513,13 +524,14 @@ async def test_what_became_of_a_write_that_a_kill_interrupted(
         last = second.status.recommendations
         await until(lambda: last["coater"].state == state)
         assert written == [Write(tags[n], changes[n].before) for n in undone]
+        # it was begun and has its end: the next start has nothing to tell of it
+        assert second.ledger.interrupted_writes() == []
 
 
 def test_what_nobody_answers_for_is_said_so() -> None:
-    core = make_core(line_configuration())
     change = Change("coating", 0, 1.0, 2.0)
     advice = Recommendation("a", 0, "coater", (change,), (), "")
-    (outcome,) = outcomes(advice, [None], core.tags)
+    (outcome,) = outcomes(advice, [None])
     assert outcome.status == "timed out"
     assert "does not answer" in outcome.reason
 

@@ -116,6 +116,12 @@ def _check_historian(found: Findings) -> None:
     at = found.configuration.store.historian
     if isinstance(at, EmbeddedHistorianConfiguration):
         return
+    if found.configuration.store.minute_means_after is not None:
+        found.add(
+            ("store", "minute_means_after"),
+            f"the twin makes no means of what is in {at.kind}",
+            "leave it out, and let the server downsample",
+        )
     path = ("store", "historian")
     host = urlsplit(at.url).hostname or ""
     if at.url.startswith("https:"):

@@ -33,6 +33,7 @@ from twin.cli.assessment.runs import (
     wins,
 )
 from twin.cli.assessment.wire import Wire
+from twin.cli.cluster import Dask, computing_on
 from twin.cli.terminal import Json, err, out
 from twin.cli.view import number
 from twin.configuration import bundled
@@ -139,6 +140,7 @@ def assess(
         float | None, typer.Option(help="Web to coat, m, instead of the scenario's.", min=20)
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes; -1 is one per processor.")] = -1,
+    dask: Dask = None,
     verdict: Annotated[
         bool,
         typer.Option("--verdict", help="Judge each demand on the twin; exit code 1 if one fails."),
@@ -156,7 +158,7 @@ def assess(
     tasks = [
         Task(scenario, seed, tuple(names)) for scenario in read for seed in range(1, seeds + 1)
     ]
-    with _bar(len(tasks) * len(names)) as progress:
+    with _bar(len(tasks) * len(names)) as progress, computing_on(dask):
         runs = run_all(tasks, configuration, path.parent, metres, jobs or -1, progress)
     shown = metrics(configuration)
     found = summarise(runs, [metric.name for metric in shown])
