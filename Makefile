@@ -10,7 +10,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench faults browser soak clean debian
+.PHONY: help demo test check bench faults browser soak fuzz clean debian
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,13 @@ browser: $(VENV)/test.stamp debian  ## every page of the screen in a real browse
 
 soak: $(VENV)/test.stamp debian  ## half an hour at 2 000 samples/s: what grows? (SOAK_MINUTES=...)
 	$(BIN)/python -m pytest tests/soak -m soak -s
+
+fuzz: $(VENV)/test.stamp  ## what comes in made up by atheris, a minute for each way in
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[test,fuzz]'
+	@for way in mqtt configuration spool certificate; do \
+	  echo "fuzz: $$way"; \
+	  $(BIN)/python -m tests.fuzz.target $$way -max_total_time=60 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
