@@ -40,7 +40,8 @@ class Challengers:
         surrogates: Mapping[str, Surrogate],
         challengers: Mapping[str, Surrogate],
     ) -> None:
-        self.steps = tuple(challengers)
+        self.models = dict(challengers)
+        """By step."""
         models = {**surrogates, **challengers}
         self._core: Core | None = Core(_in_shadow(line), models)
         self._outputs = {step: model.outputs for step, model in models.items()}
@@ -104,7 +105,7 @@ class Challengers:
 
     def use_model(self, step: str, surrogate: Surrogate) -> None:
         """Another model is in use; a challenged step keeps its challenger."""
-        if self._core is not None and step not in self.steps:
+        if self._core is not None and step not in self.models:
             self._core.use_model(step, surrogate)
 
 

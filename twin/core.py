@@ -18,6 +18,7 @@ from twin.alarms import Acknowledged, Alarm, AlarmBook, Priority, Report, Shelve
 from twin.comparison import Comparator, Comparison, gauge_columns, make_estimators
 from twin.configuration.models import LineConfiguration, Mode
 from twin.diagnosis import Diagnosis, Doubt
+from twin.editing import EditRefusedError, edited
 from twin.fitting import check, conditions
 from twin.genealogy import BatchReleased, Milestone
 from twin.guard import Guard
@@ -185,11 +186,12 @@ class Core:
 
         Raises:
             KeyError: no such recommendation waits for it, or there is no such alarm.
+            EditRefusedError: the guard refuses the setpoints that a person chose.
             ValueError: an alarm may not be shelved for so long.
         """
         match intervention:
-            case Decided(time, identity, accept, by, note):
-                return self.decide(identity, accept, by, time, note)
+            case Decided(time, identity, accept, by, note, setpoints):
+                return self.decide(identity, accept, by, time, note, setpoints)
             case Wrote(time, identity, outcomes):
                 return self.wrote(identity, outcomes, time)
             case ModeSet(time, step, mode, by):
@@ -371,19 +373,48 @@ class Core:
         """Whether the modes of all its steps let the twin write it without a person."""
         return all(self.trust.mode(change.step) == "twin" for change in recommendation.changes)
 
+    def objection(self, measurement: OfflineMeasurement, now: int) -> str:
+        """Why a laboratory value that comes at `now` (ns) cannot be used; empty if it can."""
+        return self._ingest.objection(measurement, now)
+
+    def objections(self, recommendation: Recommendation, now: int) -> list[str]:
+        """Why the guard would not let a recommendation be written at `now` (ns), as sentences."""
+        return self._guard.objections(recommendation, self.latest, self.latest_time, now)
+
     def decide(
-        self, identity: str, accept: bool, by: str, now: int, note: str = ""
+        self,
+        identity: str,
+        accept: bool,
+        by: str,
+        now: int,
+        note: str = "",
+        setpoints: Sequence[tuple[int, float]] = (),
     ) -> list[CoreEvent]:
         """Accept or reject an open recommendation; the guard may still refuse an accepted one.
 
+        Args:
+            identity: of the recommendation.
+            accept: or reject.
+            by: who decides.
+            now: line time, ns.
+            note: why.
+            setpoints: tags and values, SI, that a person changes before accepting.
+
         Raises:
             KeyError: no such recommendation waits for a decision.
+            EditRefusedError: the guard refuses the changed setpoints; it goes on waiting.
         """
         standing = self._standing(identity, "proposed")
+        if accept and setpoints:
+            standing = edited(self, standing, setpoints)
+            note = "; ".join(each for each in (standing.note, note) if each)
+            refused = self.objections(standing, now)
+            if refused:
+                raise EditRefusedError(refused)
         if not accept:
             del self.open[standing.web]
             return [standing.become("rejected", by, note)]
-        objections = self._guard.objections(standing, self.latest, self.latest_time, now)
+        objections = self.objections(standing, now)
         if objections:
             del self.open[standing.web]
             return [standing.become("expired", by, "; ".join(objections))]

@@ -7,7 +7,15 @@ import contextlib
 import gc
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,6 +56,7 @@ from twin.samples import SampleBatch
 from twin.snapshot import SnapshotError
 from twin.status import LineStatus
 from twin.store import Safe, Store
+from twin.store_watch import StoreWatch
 from twin.trust import ModeChange
 from twin.units import to_si
 from twin.writing import SetWriter, half_written, interruption
@@ -76,6 +85,16 @@ class Connector(Source, Protocol):
     """A source with a name."""
 
     name: str
+
+
+class Listener(Protocol):
+    """Hears what the core says and what people and machines did."""
+
+    def told(self, samples: SampleBatch, events: Sequence[CoreEvent]) -> None:
+        """These events, and what of them goes to the historian."""
+        ...
+
+    def intervened(self, intervention: Intervention) -> None: ...
 
 
 class Recorder(Protocol):
@@ -161,10 +180,14 @@ class Service:
         self._entries = 0
         self._versions = {step: surrogate.version for step, surrogate in surrogates.items()}
         self._stop = asyncio.Event()
-        self._chronicle = Chronicle(core.line, core.tags)
+        self._chronicle = Chronicle(core.line, core.tags, surrogates)
         self._recorder: Recorder | None = None
+        self._attendants: dict[str, Callable[[], Coroutine[None, None, None]]] = {}
+        self.listeners: list[Listener] = []
+        """Hear at once what the core says; they neither wait nor raise."""
         self._away: dict[str, int] = {}
         self._reported: dict[str, bool] = {}
+        self._store_watch = StoreWatch()
         self._units = {
             f"{step}.{output}": (*to_si(config.unit), config.unit)
             for step, configuration in core.line.steps.items()
@@ -209,6 +232,19 @@ class Service:
             counted["queue full"] += state.dropped
         return +counted
 
+    def attend(self, name: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Have something run for as long as the service does; it ends when cancelled."""
+        self._attendants[name] = work
+
+    @property
+    def challengers(self) -> Mapping[str, Surrogate]:
+        """Models that predict in the shadow of those in use, by step."""
+        return {} if self._challengers is None else self._challengers.models
+
+    def audit(self, who: str, what: str, details: Mapping[str, object]) -> None:
+        """Have the ledger record what somebody did, now."""
+        self._note(self.ledger.audit, self.clock.now(), who, what, details)
+
     def stop(self) -> None:
         """Ask the service to end."""
         self._stop.set()
@@ -249,6 +285,9 @@ class Service:
                         (source.run(), f"{source.name} connection"),
                         (self._follow(source), f"{source.name} samples"),
                     )
+                ]
+                workers += [
+                    tasks.create_task(work(), name=name) for name, work in self._attendants.items()
                 ]
                 if self._publish is not None:
                     workers.append(tasks.create_task(self._send(self._publish), name="publisher"))
@@ -413,7 +452,8 @@ class Service:
                 self._intervene(FellSilent(now))
             self._mark_gaps(now)
             self._note_incidents()
-            self.report(_not_stored(self.store.error, now))
+            for report in self._store_watch.look(self.store.state, now):
+                self.report(report)
             for name, state in self.jobs.states.items():
                 self.report(_not_done(name, state, now))
             if self._recorder is not None:
@@ -453,7 +493,7 @@ class Service:
         before, core = self.core, Core(line, self.core.surrogates)
         core.restore(before.snapshot())
         self.core = core
-        self._chronicle = Chronicle(line, core.tags)
+        self._chronicle = Chronicle(line, core.tags, core.surrogates)
         self.status.reload(line)
         if self._challengers is not None:
             self._challengers.reload(line)
@@ -541,13 +581,19 @@ class Service:
         """What records now."""
         return self._recorder
 
-    def accept(self, identity: str, by: str) -> None:
+    def accept(self, identity: str, by: str, setpoints: Sequence[tuple[int, float]] = ()) -> None:
         """A person accepts a recommendation: it is checked once more, written and read back.
+
+        Args:
+            identity: of the recommendation.
+            by: who accepts.
+            setpoints: tags and values, SI, that the person changed before.
 
         Raises:
             KeyError: no such recommendation waits for a decision.
+            EditRefusedError: the guard refuses the changed setpoints.
         """
-        self._decide(identity, True, by, "")
+        self._decide(identity, True, by, "", tuple(setpoints))
 
     def reject(self, identity: str, by: str, reason: str) -> None:
         """A person rejects a recommendation.
@@ -595,9 +641,19 @@ class Service:
         details = {"alarm": alarm, "seconds": seconds}
         self._do(Shelved(now, alarm, until, by), by, "shelve", details)
 
-    def _decide(self, identity: str, accept: bool, by: str, note: str) -> None:
-        decided = Decided(self.clock.now(), identity, accept, by, note)
-        details = {"recommendation": identity, "note": note}
+    def _decide(
+        self,
+        identity: str,
+        accept: bool,
+        by: str,
+        note: str,
+        setpoints: tuple[tuple[int, float], ...] = (),
+    ) -> None:
+        decided = Decided(self.clock.now(), identity, accept, by, note, setpoints)
+        details: dict[str, object] = {"recommendation": identity, "note": note}
+        if setpoints:
+            changed = [(self.core.tags[tag], value) for tag, value in setpoints]
+            details["edited"] = {tag.name: tag.from_si(value) for tag, value in changed}
         self._do(decided, by, "accept" if accept else "reject", details)
 
     def _do(
@@ -634,15 +690,21 @@ class Service:
         self._carry_out(events)
 
     def _record(self, intervention: Intervention) -> None:
+        for listener in self.listeners:
+            listener.intervened(intervention)
         if self._continuity is not None:
             self._note(self.ledger.intervene, *self._continuity.entry(intervention, self.core))
         if self._recorder is not None:
             self._recorder.append(Arrivals.at(intervention.time, interventions=(intervention,)))
 
     def _carry_out(self, events: Sequence[CoreEvent]) -> None:
-        self.store.put(*self._chronicle.of(events))
+        samples, happened = self._chronicle.of(events)
+        self.store.put(samples, happened)
         for event in events:
             self.status.follow(event, self._outputs)
+        for listener in self.listeners:
+            listener.told(samples, events)
+        for event in events:
             match event:
                 case Recommendation():
                     self._announce(event)
@@ -689,7 +751,9 @@ class Service:
             log.warning("recommendation", id=event.id, state=event.state, note=event.note)
 
     async def _write(self, recommendation: Recommendation) -> None:
+        began = time.perf_counter()
         outcomes = await self._writer.write(recommendation)
+        self.metrics.write.observe(time.perf_counter() - began)
         self._intervene(Wrote(self.clock.now(), recommendation.id, outcomes))
 
     async def _note_now(self, who: str, what: str, details: Mapping[str, Any]) -> None:
@@ -768,11 +832,6 @@ def _away(name: str, connected: bool, now: int) -> Report:
     return Report(
         now, "connector", "away", name, not connected, "high", "", evidence, lasting=lasting
     )
-
-
-def _not_stored(error: str | None, now: int) -> Report:
-    evidence = (f"the historian does not write: {error}; samples wait for it",)
-    return Report(now, "store", "not writing", "historian", error is not None, "high", "", evidence)
 
 
 def _memory_lost(why: str | None, now: int) -> Report:

@@ -20,7 +20,7 @@ from twin.configuration.historians import EmbeddedHistorianConfiguration, Histor
 from twin.configuration.section import Section
 from twin.configuration.security import MqttChannel, MqttUser, OpcUaChannel, OpcUaUser
 from twin.tags import ParameterClass, Role, Tag, TagTable
-from twin.units import Duration, Length, Volume, parse, to_si
+from twin.units import Duration, Length, Volume, difference_unit, parse, to_si
 
 Mode = Literal["model", "shadow", "advisory", "twin"]
 
@@ -369,6 +369,21 @@ class OperationConfiguration(Section):
     )
 
 
+class TlsConfiguration(Section):
+    """A certificate with its key."""
+
+    certificate: Path = Field(description="PEM file, with the chain of those who vouch for it")
+    key: Path = Field(description="PEM file of its private key")
+
+
+class ApiConfiguration(Section):
+    """Where dashboard and API are served."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 is everywhere")
+    port: int = Field(8088, ge=0, le=65535, description="TCP port; 0 takes a free one")
+    tls: TlsConfiguration | None = Field(None, description="without it only this computer is safe")
+
+
 class LineConfiguration(Section):
     """A line: connectors, tags, webs, steps."""
 
@@ -384,6 +399,9 @@ class LineConfiguration(Section):
     oldest: Duration = Field(3600.0, gt=0, description="samples further in the past are refused")
     store: StoreConfiguration = Field(
         default_factory=StoreConfiguration, description="where everything is kept"
+    )
+    api: ApiConfiguration = Field(
+        default_factory=ApiConfiguration, description="where dashboard and API are served"
     )
     operation: OperationConfiguration = Field(
         default_factory=OperationConfiguration, description="backups, shifts, log"
@@ -418,14 +436,17 @@ class LineConfiguration(Section):
     def tag_table(self) -> TagTable:
         """All tags: those of the connectors, then what the twin derives per output of a step."""
         derived = [
-            Tag(f"{step_name}.{output_name}.{kind}", output.unit, "SP", "derived")
+            Tag(f"{step_name}.{output_name}.{kind}", unit, "SP", "derived")
             for step_name, step in self.steps.items()
             for output_name, output in step.outputs.items()
-            for kind in (
-                "predicted",
-                "measured",
-                "residual",
-                *(("challenger",) if step.challenger is not None else ()),
+            for kind, unit in (
+                ("predicted", output.unit),
+                ("measured", output.unit),
+                ("residual", difference_unit(output.unit)),
+                ("low", output.unit),
+                ("high", output.unit),
+                ("position", "m"),
+                *((("challenger", output.unit),) if step.challenger is not None else ()),
             )
         ]
         return TagTable([*self.measured_tags(), *derived])
