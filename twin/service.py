@@ -56,6 +56,7 @@ from twin.samples import SampleBatch
 from twin.snapshot import SnapshotError
 from twin.status import LineStatus
 from twin.store import Safe, Store
+from twin.store_watch import StoreWatch
 from twin.trust import ModeChange
 from twin.units import to_si
 from twin.writing import SetWriter, half_written, interruption
@@ -186,6 +187,7 @@ class Service:
         """Hear at once what the core says; they neither wait nor raise."""
         self._away: dict[str, int] = {}
         self._reported: dict[str, bool] = {}
+        self._store_watch = StoreWatch()
         self._units = {
             f"{step}.{output}": (*to_si(config.unit), config.unit)
             for step, configuration in core.line.steps.items()
@@ -450,7 +452,8 @@ class Service:
                 self._intervene(FellSilent(now))
             self._mark_gaps(now)
             self._note_incidents()
-            self.report(_not_stored(self.store.error, now))
+            for report in self._store_watch.look(self.store.state, now):
+                self.report(report)
             for name, state in self.jobs.states.items():
                 self.report(_not_done(name, state, now))
             if self._recorder is not None:
@@ -748,7 +751,9 @@ class Service:
             log.warning("recommendation", id=event.id, state=event.state, note=event.note)
 
     async def _write(self, recommendation: Recommendation) -> None:
+        began = time.perf_counter()
         outcomes = await self._writer.write(recommendation)
+        self.metrics.write.observe(time.perf_counter() - began)
         self._intervene(Wrote(self.clock.now(), recommendation.id, outcomes))
 
     async def _note_now(self, who: str, what: str, details: Mapping[str, Any]) -> None:
@@ -827,11 +832,6 @@ def _away(name: str, connected: bool, now: int) -> Report:
     return Report(
         now, "connector", "away", name, not connected, "high", "", evidence, lasting=lasting
     )
-
-
-def _not_stored(error: str | None, now: int) -> Report:
-    evidence = (f"the historian does not write: {error}; samples wait for it",)
-    return Report(now, "store", "not writing", "historian", error is not None, "high", "", evidence)
 
 
 def _memory_lost(why: str | None, now: int) -> Report:

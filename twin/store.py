@@ -371,6 +371,7 @@ class Store:
     def _drop(self) -> None:
         """Drop the oldest that no source keeps, until the rest may wait."""
         kept: list[_Part] = []
+        before = self._dropped
         while self._samples > self._capacity and len(self._waiting) > 1:
             part = self._waiting.popleft()
             if part.safe is None:
@@ -379,9 +380,10 @@ class Store:
             else:
                 kept.append(part)
         self._waiting.extendleft(reversed(kept))
-        self._telling.error(
-            "samples are lost: neither spool nor historian takes them", so_far=self._dropped
-        )
+        if self._dropped > before:
+            self._telling.error(
+                "samples are lost: neither spool nor historian takes them", so_far=self._dropped
+            )
 
     def _note_spool(self, error: Exception | None) -> None:
         if error is not None and self.spool_error is None:
