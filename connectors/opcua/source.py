@@ -157,6 +157,11 @@ class OpcUaSource:
             return WriteOutcome(write, "denied", nothing, f"{self.name} has no such setpoint")
         if not math.isfinite(write.value):
             return WriteOutcome(write, "denied", nothing, f"{write.value} is no setpoint")
+        for low, high in self._items[position].limits:
+            value, slack = self._items[position].tag.from_si(write.value), 1e-9 * (high - low)
+            if not low - slack <= value <= high + slack:
+                reason = f"{value:g} lies outside the limits [{low:g}, {high:g}]"
+                return WriteOutcome(write, "denied", nothing, reason)
         session = self._session
         if session is None or not self._counters.connected:
             return WriteOutcome(write, "failed", nothing, f"{self.name} is not connected")
