@@ -328,7 +328,7 @@ def build_desk(service: Service, registry: Registry, folder: Path) -> Desk:
 def serve_api(
     service: Service, desk: Desk, config: ApiConfiguration, port: int | None = None
 ) -> str:
-    """Let a service serve its API while it runs; where it is.
+    """Let a service serve its pages and its API while it runs; where it is.
 
     Args:
         service: not running yet.
@@ -341,7 +341,11 @@ def serve_api(
     """
     tls = config.tls
     files = None if tls is None else (tls.certificate, tls.key)
+    # nicegui takes a second to load, and only a service has pages
+    from twin.screen import Screen
+
     app = make_app(desk, secure=tls is not None)
+    Screen(desk).serve(app)
     server = Server(app, config.host, config.port if port is None else port, files)
     service.attend("api", server.run)
     return server.url

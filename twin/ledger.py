@@ -264,14 +264,23 @@ class Ledger:
                 {"time": made if time is None else time, "note": document.get("note", "")},
             )
 
-    def recommendations(self, limit: int = 100, state: str | None = None) -> list[Row]:
+    def recommendations(
+        self, limit: int = 100, state: str | None = None, without: str | None = None
+    ) -> list[Row]:
         """The documents as last recorded, newest first.
 
         Each has its `history` of states, and what the material then did as `judged`.
+
+        Args:
+            limit: most.
+            state: only those in this state.
+            without: not those in this state.
         """
         query = sa.select(_RECOMMENDATIONS).order_by(_RECOMMENDATIONS.c.time.desc()).limit(limit)
         if state is not None:
             query = query.where(_RECOMMENDATIONS.c.state == state)
+        if without is not None:
+            query = query.where(_RECOMMENDATIONS.c.state != without)
         with self._engine.connect() as connection:
             found = connection.execute(query).mappings().all()
             return [

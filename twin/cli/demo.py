@@ -159,6 +159,8 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
     """
     scenario = load_scenario(options.scenario)
     path = options.config or bundled("line.yaml")
+    import twin.screen  # noqa: F401  # it takes a second to load, which the line does not wait for
+
     async with contextlib.AsyncExitStack() as stack:
         folder = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         names = ("mixer", "coater", "calender", "mqtt")
@@ -205,7 +207,8 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
             f"{line.name}, scenario {scenario.name}, seed {options.seed}, "
             f"{options.acceleration:g} x, {broker_name}"
         )
-        interrupted = await _follow(service, simulator, options.metres, console, live, title)
+        stay = address if live and not options.auto_accept else ""
+        interrupted = await _follow(service, simulator, options.metres, console, live, title, stay)
         if interrupted:
             baseline.cancel()
             workers = list(pool._processes.values())
@@ -234,8 +237,12 @@ async def _follow(
     console: Console,
     live: bool,
     title: str,
+    stay: str,
 ) -> bool:
-    """Run the service until the line has ended; whether somebody interrupted it."""
+    """Run the service until the line has ended; whether somebody interrupted it.
+
+    Where people decide they may look on at the address `stay` until they press Ctrl-C.
+    """
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -253,6 +260,10 @@ async def _follow(
             if ended.done():
                 await asyncio.wait({running, stopped}, timeout=DRAIN, return_when="FIRST_COMPLETED")
                 refresh(True)
+                if stay:
+                    console.print(f"the line has ended; {stay} stays until Ctrl-C", highlight=False)
+                    await asyncio.wait({running, stopped}, return_when="FIRST_COMPLETED")
+                    interrupted.clear()
     finally:
         service.stop()
         for number in (signal.SIGINT, signal.SIGTERM):

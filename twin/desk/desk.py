@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 from twin.configuration.models import Mode
 from twin.desk import laboratory, overview
@@ -13,9 +13,9 @@ from twin.desk.door import Door
 from twin.desk.errors import UnknownError
 from twin.desk.feed import Happening
 from twin.desk.laboratory import Entry, ImplausibleError
-from twin.desk.reader import Describe, Reader
+from twin.desk.reader import Describe, Reader, Which
 from twin.desk.replays import Replays
-from twin.desk.rolls import LATER, recorded, roll_map, roll_view
+from twin.desk.rolls import EARLIER, LATER, recorded, roll_map, roll_view
 from twin.desk.views import (
     AccountView,
     Advice,
@@ -111,12 +111,13 @@ class Desk(Reader):
         )
         return found.model_copy(update={"model": about})
 
-    async def recommendations(
-        self, which: Literal["open", "history"] = "open", limit: int = 100
-    ) -> tuple[Advice, ...]:
+    async def recommendations(self, which: Which = "open", limit: int = 100) -> tuple[Advice, ...]:
         if which == "open":
             return self._open()
-        rows = await self._service.store.call(lambda: self._ledger.recommendations(limit))
+        without = "superseded" if which == "decided" else None
+        rows = await self._service.store.call(
+            lambda: self._ledger.recommendations(limit, without=without)
+        )
         return tuple(self.book.recorded(row) for row in rows)
 
     async def recommendation(self, identity: str) -> Advice:
@@ -153,8 +154,9 @@ class Desk(Reader):
         row = max(found, key=lambda each: each["began"] or 0)
         began = row["began"] or 0
         roll = roll_view(recorded(row), core.tracker, began)
+        start, end = max(began - EARLIER, 0), began + LATER
         return await self._read(
-            lambda historian: roll_map(historian, core.line, core.tags, roll, began, began + LATER)
+            lambda historian: roll_map(historian, core.line, core.tags, roll, start, end)
         )
 
     async def laboratory(

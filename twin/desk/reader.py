@@ -13,6 +13,7 @@ import numpy as np
 
 from twin.alarms import Alarm
 from twin.chain import standing
+from twin.configuration.models import LineConfiguration
 from twin.core import CoreEvent
 from twin.desk import asking, overview
 from twin.desk.advice import AdviceBook
@@ -53,6 +54,7 @@ PIECE: Final = 3600 * NANOSECONDS
 """Stored time that is read at once, ns."""
 MOST_QUESTIONS: Final = 8
 """Questions to the models that may wait for their thread."""
+Which = Literal["open", "history", "decided"]
 Describe = Callable[[Surrogate], CardView | None]
 
 
@@ -86,6 +88,11 @@ class Reader:
         self._thinking = ThreadPoolExecutor(1, "questions")
         self.book = AdviceBook(lambda: shown.core)
         self.feed = Feed(self._snapshot)
+
+    @property
+    def configuration(self) -> LineConfiguration:
+        """Of the line."""
+        return self._shown.core.line
 
     def close(self) -> None:
         """Let go of the thread for questions."""
@@ -289,13 +296,14 @@ class Reader:
             raise ValueError("nothing is stored of this line")
         return await store.call(lambda: work(store.historian))
 
-    async def recommendations(
-        self, which: Literal["open", "history"] = "open", limit: int = 100
-    ) -> tuple[Advice, ...]:
-        """Those that wait or are being written, or the latest ones; newest first."""
+    async def recommendations(self, which: Which = "open", limit: int = 100) -> tuple[Advice, ...]:
+        """Those that wait or are being written, or the latest ones with or without those that
+        newer advice overtook; newest first."""
         if which == "open":
             return self._open()
-        latest = self._shown.status.recommendations.values()
+        latest = list(self._shown.status.recommendations.values())
+        if which == "decided":
+            latest = [each for each in latest if each.state != "superseded"]
         newest = sorted(latest, key=lambda each: -each.time)[:limit]
         return tuple(self.book.view(self.book.document(each)) for each in newest)
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
@@ -20,7 +20,7 @@ from twin.configuration.models import LineConfiguration
 from twin.desk.asking import Wish
 from twin.desk.errors import BusyError, UnknownError
 from twin.desk.feed import Change
-from twin.desk.reader import Describe, Reader
+from twin.desk.reader import Describe, Reader, Which
 from twin.desk.trends import Along, Trend
 from twin.desk.views import (
     Advice,
@@ -105,6 +105,11 @@ class Playback:
         self._ready: Future[_Stage] = Future()
         self._stop: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._work, name=f"replay {name}", daemon=True)
+
+    @property
+    def configuration(self) -> LineConfiguration:
+        """Of the recorded line."""
+        return self._ready.result().reader.configuration
 
     async def start(self) -> None:
         """Open the recording; it stands at its start.
@@ -248,9 +253,7 @@ class Playback:
     ) -> Trend:
         return await self._there(lambda stage: stage.reader.trend(names, start, end, points, along))
 
-    async def recommendations(
-        self, which: Literal["open", "history"] = "open", limit: int = 100
-    ) -> tuple[Advice, ...]:
+    async def recommendations(self, which: Which = "open", limit: int = 100) -> tuple[Advice, ...]:
         return await self._there(lambda stage: stage.reader.recommendations(which, limit))
 
     async def preview(self, identity: str, setpoints: Mapping[str, float] | None = None) -> Preview:

@@ -20,6 +20,8 @@ from twin.tracking import Tracker
 
 LATER: Final = 30 * 86_400 * 10**9
 """How long after a roll was begun its material is looked for at later machines, ns."""
+EARLIER: Final = 1800 * 10**9
+"""How long before a roll was begun its material may have passed the first gauge, ns."""
 KINDS: Final = ("predicted", "measured", "residual")
 
 
