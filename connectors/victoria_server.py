@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 import numpy as np
 import orjson
 
+from connectors.outage import Outage
 from connectors.store_tls import tls_context
 from twin.configuration.historians import HistorianSecurity, VictoriaHistorianConfiguration
 from twin.ports import HistorianError
@@ -62,6 +63,7 @@ class VictoriaServer:
             if parts.scheme == "https"
             else HTTPConnection(host, port, timeout=_CONNECTS)
         )
+        self.outage = Outage()
         self._started: str | None = None
         self._anew = False
         self.retention = 0.0
@@ -81,8 +83,7 @@ class VictoriaServer:
         try:
             self._http.connect()
         except OSError as error:
-            self._http.close()
-            raise HistorianError(self.url, str(error)) from error
+            raise self._unanswered(error) from error
         self._http.sock.settimeout(_ANSWERS)
         figures = self._answer("GET", "/metrics", b"", {}).decode()
         started = _STARTED.search(figures)
@@ -189,10 +190,16 @@ class VictoriaServer:
         try:
             self._http.request(method, self._path + path, body, {**self._headers, **headers})
             response = self._http.getresponse()
-            return response, response.read()
+            content = response.read()
         except (OSError, HTTPException) as error:
-            self._http.close()
-            raise HistorianError(self.url, str(error) or type(error).__name__) from error
+            raise self._unanswered(error) from error
+        self.outage.end()
+        return response, content
+
+    def _unanswered(self, error: Exception) -> HistorianError:
+        self._http.close()
+        self.outage.begin(str(error) or type(error).__name__)
+        return HistorianError(self.url, str(error) or type(error).__name__)
 
 
 def _range(first: int, last: int) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class Continuity:
             async with asyncio.timeout(PATIENCE):
                 await self._store.kept()
         try:
-            size = await self._store.call(lambda: self._write(memory))
+            size = await self._store.on_ledger(lambda: self._write(memory))
         except Exception as error:  # disk and database may fail in any way; the next may succeed
             log.error("checkpoint", problem=str(error))
             self._metrics.checkpoint_failures.inc()
@@ -105,8 +105,8 @@ class Continuity:
         Raises:
             SnapshotError: there is one, and it cannot be used.
         """
-        self._interventions = await self._store.call(self._ledger.last_intervention)
-        memory = await self._store.call(self._checkpoints.newest)
+        self._interventions = await self._store.on_ledger(self._ledger.last_intervention)
+        memory = await self._store.on_ledger(self._checkpoints.newest)
         if memory is None:
             return None
         self._interventions = max(self._interventions, memory.interventions)
@@ -134,5 +134,5 @@ class Continuity:
 
     async def set_aside(self, why: str) -> str:
         """Keep a checkpoint that is of no use where people find it; gives what to tell them."""
-        kept = await self._store.call(self._checkpoints.set_aside)
+        kept = await self._store.on_ledger(self._checkpoints.set_aside)
         return f"begun without what was known before: {why} (it is kept as {kept})"

@@ -28,7 +28,7 @@ from twin.snapshot import Snapshot
 from twin.tracking import Tracker
 from twin.units import to_si
 
-EVERY: Final = 5
+EVERY: Final = 10
 """Rows between looks at the evidence, where nothing strikes."""
 EARLY: Final = 40
 """Rows before which the noise of the gauges is hardly known."""
@@ -498,7 +498,7 @@ class Diagnosis:
             rival = max((f.score for f in found if f.cause.gauge is not None), default=0.0)
             if best.score - rival < MARGIN:
                 return None
-            web.panel.begin_anew(best.since)
+            web.panel.begin_anew(best.since, best.cause.signature)
             return best
         gauge = web.gauges[best.cause.gauge]
         for other in found[1:]:
@@ -507,7 +507,8 @@ class Diagnosis:
                 return None
         row = max(0, best.since - web.panel.first)
         since = int(self._table.time(f"{gauge.name}.read", np.array([web.segments[row]]))[0])
-        kind = "drifting" if best.ramp else "biased"
+        lasting = web.panel.count - best.since >= EVERY
+        kind = "drifting" if best.ramp and lasting else "biased"
         evidence = self._explain(web, gauge, best, found, web.segments[row])
         gauge.since_row = best.since
         self._suspect(gauge, kind, since, time, evidence, verdicts)

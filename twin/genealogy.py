@@ -74,6 +74,8 @@ class Rolls:
         self._counted: dict[tuple[str, Literal["splice", "cut"]], float] = {}
         """Last value of each machine's counters."""
         self._splices: deque[tuple[float, int]] = deque(maxlen=MOST_SPLICES)
+        self._foils: deque[tuple[float, int, int]] = deque(maxlen=MOST_SPLICES)
+        """Where each foil begins, when that was known, and its number."""
 
     def spliced(self, segments: Ints, time: Ints) -> Bools:
         """Segments with a splice, a cut or a roll's end in or beside them, as known at `time`."""
@@ -87,11 +89,11 @@ class Rolls:
         return found
 
     def foils(self, segments: Ints, time: Ints) -> Ints:
-        """How many splices lie before each segment, as known at `time`."""
+        """Number of the foil that each segment is coated on, as known at `time`; 0 is the first."""
         middle = (segments + 0.5) * self._segment
         found = np.zeros(len(segments), np.int64)
-        for position, known in self._splices:
-            found += (position < middle) & (known <= time)
+        for position, known, number in self._foils:
+            found[(position < middle) & (known <= time)] = number
         return found
 
     def segment_of(self, roll: int, metre: float) -> int | None:
@@ -152,6 +154,7 @@ class Rolls:
             if count > self._count(web, "splice", count):
                 position = web.under(web.config.splices_at, time)
                 self._splices.append((position, time))
+                self._foils.append((position, time, self._foils[-1][2] + 1 if self._foils else 1))
                 found.append(Milestone(time, "splice", web.name, int(count), position))
         return found
 
@@ -212,6 +215,7 @@ class Rolls:
             "here": dict(self._here),
             "counted": [[*counter, value] for counter, value in self._counted.items()],
             "splices": [list(splice) for splice in self._splices],
+            "foils": [list(foil) for foil in self._foils],
         }
 
     def restore(self, state: Snapshot) -> None:
@@ -221,6 +225,7 @@ class Rolls:
         self._here = dict(state["here"])
         self._counted = {(web, counter): value for web, counter, value in state["counted"]}
         self._splices.extend((position, known) for position, known in state["splices"])
+        self._foils.extend((position, known, number) for position, known, number in state["foils"])
 
     def _changes(self, tag: str | None, after: int, until: int) -> list[tuple[int, float]]:
         return [] if tag is None else _changes(self._signals[tag], after, until)

@@ -137,6 +137,7 @@ class _Counts(Collector):
         yield _count("lost_samples", "Samples lost before the historian.", store.dropped)
         yield _value("store_waiting_samples", "Samples that wait for the historian.", store.waiting)
         yield _value("store_failing", "1 while the historian refuses.", store.error is not None)
+        yield from self._spool()
         beat = service.heartbeat
         delay = max(beat.store_silence, beat.store_delay)
         yield _value("store_delay_seconds", "Time that the store's thread takes to answer.", delay)
@@ -146,6 +147,18 @@ class _Counts(Collector):
         yield _value(
             "publications_waiting", "Messages that wait for the broker.", service.outbox_waiting
         )
+
+    def _spool(self) -> Iterator[Metric]:
+        state = self._service.store.state
+        yield _value("spooled_samples", "On disk, and not taken by the historian.", state.spooled)
+        yield _value("spool_bytes", "Size of the spool.", state.spool_bytes)
+        yield _value("spool_limit_bytes", "Size at which the oldest go.", state.spool_limit)
+        yield _value("store_oldest_seconds", "Age of the oldest that waits.", state.oldest)
+        failing = state.spool_error is not None
+        yield _value("spool_failing", "1 while the spool cannot be written.", failing)
+        yield _count("damaged_samples", "Missing from damaged files of the spool.", state.damaged)
+        yield _count("torn_writes", "Ends of the spool cut off at a start.", state.torn)
+        yield _count("set_aside_samples", "That the historian refuses.", state.refused)
 
     def _jobs(self) -> Iterator[Metric]:
         runs = _counter("job_runs", "Times that a job was done.", "job")

@@ -94,14 +94,14 @@ class Readings:
         values = np.concatenate([self._value, value])
         times = np.concatenate([self._time, time])
         travels = np.concatenate([self._travel, travel])
-        spike, middle, bound = self._alone(values, before)
-        found: list[Condition] = []
         noise = self._noise(values, before)
+        spike, middle, bound = self._alone(values, noise, before)
+        found: list[Condition] = []
         for index in range(len(value)):
             here = before + index
             self._count += 1
             found += self._judge_run(values, times, travels, here)
-            found += self._judge_noise(times, here, noise[index])
+            found += self._judge_noise(times, here, float(noise[index + 1]))
             left, self._left = self._left, None
             if spike[index]:
                 self._left = float(middle[index]), float(bound[index])
@@ -136,16 +136,17 @@ class Readings:
 
     @staticmethod
     def _noise(values: Floats, before: int) -> Floats:
-        """Sigma of a reading from the differences before and at each; NaN while there are few."""
-        found = np.full(len(values) - before, np.nan)
-        first = max(before, PAIRS)
+        """Sigma of a reading from the differences up to the last before and each; NaN at first."""
+        found = np.full(len(values) - before + 1, np.nan)
+        first = max(before - 1, PAIRS)
         if len(values) > first:
             steps = np.abs(np.diff(values[first - PAIRS :]))
-            found[first - before :] = _GAUSS * np.median(sliding_window_view(steps, PAIRS), axis=1)
+            windows = sliding_window_view(steps, PAIRS)
+            found[first - before + 1 :] = _GAUSS * np.median(windows, axis=1)
         return found
 
-    @classmethod
-    def _alone(cls, values: Floats, before: int) -> tuple[Bools, Floats, Floats]:
+    @staticmethod
+    def _alone(values: Floats, noise: Floats, before: int) -> tuple[Bools, Floats, Floats]:
         """Readings far from the one before and from the median of those before; it, and how far."""
         count = len(values) - before
         spike, middle, bound = np.zeros(count, np.bool_), np.zeros(count), np.zeros(count)
@@ -155,7 +156,7 @@ class Readings:
         new = slice(first - before, None)
         middle[new] = np.median(sliding_window_view(values[first - WINDOW : -1], WINDOW), axis=1)
         # the noise without the reading itself
-        bound[new] = SPIKE * cls._noise(values[:-1], first - 1)
+        bound[new] = SPIKE * noise[first - before : -1]
         here, last = values[first:], values[first - 1 : -1]
         far = (np.abs(here - middle[new]) > bound[new]) & (np.abs(here - last) > bound[new])
         spike[new] = far & (bound[new] > 0.0)

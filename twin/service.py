@@ -56,6 +56,7 @@ from twin.samples import SampleBatch
 from twin.snapshot import SnapshotError
 from twin.status import LineStatus
 from twin.store import Safe, Store
+from twin.store_watch import StoreWatch
 from twin.trust import ModeChange
 from twin.units import to_si
 from twin.writing import SetWriter, half_written, interruption
@@ -186,6 +187,7 @@ class Service:
         """Hear at once what the core says; they neither wait nor raise."""
         self._away: dict[str, int] = {}
         self._reported: dict[str, bool] = {}
+        self._store_watch = StoreWatch()
         self._units = {
             f"{step}.{output}": (*to_si(config.unit), config.unit)
             for step, configuration in core.line.steps.items()
@@ -307,7 +309,7 @@ class Service:
             self._tasks, self._running = None, False
             store.cancel()
             await asyncio.wait([store])
-            await self.store.call(self.ledger.close)
+            await self.store.on_ledger(self.ledger.close)
 
     async def checkpoint(self) -> None:
         """Keep what must be remembered, so that the next start goes on from here."""
@@ -410,7 +412,7 @@ class Service:
     async def _recall_alarms(self) -> None:
         """Those that were open when the service ended."""
         try:
-            known = await self.store.call(self.ledger.open_alarms)
+            known = await self.store.on_ledger(self.ledger.open_alarms)
         except Exception as error:  # a database may fail in any way; the line goes on
             log.error("ledger", problem=str(error))
             return
@@ -419,7 +421,7 @@ class Service:
     async def _recall_interrupted(self) -> None:
         """Sets that were being written when the service ended: a machine may have half of one."""
         try:
-            found = await self.store.call(self.ledger.interrupted_writes)
+            found = await self.store.on_ledger(self.ledger.interrupted_writes)
         except Exception as error:  # a database may fail in any way; the line goes on
             log.error("ledger", problem=str(error))
             return
@@ -450,7 +452,8 @@ class Service:
                 self._intervene(FellSilent(now))
             self._mark_gaps(now)
             self._note_incidents()
-            self.report(_not_stored(self.store.error, now))
+            for report in self._store_watch.look(self.store.state, now):
+                self.report(report)
             for name, state in self.jobs.states.items():
                 self.report(_not_done(name, state, now))
             if self._recorder is not None:
@@ -509,7 +512,7 @@ class Service:
         """
         if self._registry is None:
             return
-        for each in await self.store.call(self._registry.changes):
+        for each in await self.store.on_ledger(self._registry.changes):
             self.use_model(each.step, each.surrogate, each.file, each.by)
 
     def use_model(self, step: str, surrogate: Surrogate, file: Path, by: str) -> None:
@@ -748,7 +751,9 @@ class Service:
             log.warning("recommendation", id=event.id, state=event.state, note=event.note)
 
     async def _write(self, recommendation: Recommendation) -> None:
+        began = time.perf_counter()
         outcomes = await self._writer.write(recommendation)
+        self.metrics.write.observe(time.perf_counter() - began)
         self._intervene(Wrote(self.clock.now(), recommendation.id, outcomes))
 
     async def _note_now(self, who: str, what: str, details: Mapping[str, Any]) -> None:
@@ -760,7 +765,7 @@ class Service:
         """
         now = self.clock.now()
         async with asyncio.timeout(PATIENCE):
-            await self.store.call(lambda: self.ledger.audit(now, who, what, details))
+            await self.store.on_ledger(lambda: self.ledger.audit(now, who, what, details))
 
     def document(self, recommendation: Recommendation) -> dict[str, object]:
         """A recommendation as it is published, in customary units."""
@@ -797,7 +802,7 @@ class Service:
 
     async def _enter(self, entry: Callable[..., None], *arguments: object) -> None:
         try:
-            await self.store.call(lambda: entry(*arguments))
+            await self.store.on_ledger(lambda: entry(*arguments))
         except Exception as error:  # a database may fail in any way; advice goes on
             log.error("ledger", problem=str(error))
         finally:
@@ -827,11 +832,6 @@ def _away(name: str, connected: bool, now: int) -> Report:
     return Report(
         now, "connector", "away", name, not connected, "high", "", evidence, lasting=lasting
     )
-
-
-def _not_stored(error: str | None, now: int) -> Report:
-    evidence = (f"the historian does not write: {error}; samples wait for it",)
-    return Report(now, "store", "not writing", "historian", error is not None, "high", "", evidence)
 
 
 def _memory_lost(why: str | None, now: int) -> Report:

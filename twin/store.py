@@ -93,7 +93,8 @@ class Store:
     there the historian gets it, in order, as fast as it takes it. Only where there is no spool, or
     its disk does not take anything, samples go to the historian from memory, or wait there.
 
-    Historian and spool have a thread each, so that a historian that hangs holds up nothing else.
+    Historian, spool and ledger have a thread each, so that a historian that hangs holds up nothing
+    else: a setpoint is not written before the audit trail knows of it.
     Memory is bounded by `capacity` samples: then the oldest batches are dropped and counted, but
     for those that their source keeps until they are safe, of which it sends a limited number.
 
@@ -125,6 +126,7 @@ class Store:
         self._spooled = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "store")
         self._disk = ThreadPoolExecutor(1, "spool")
+        self._books = ThreadPoolExecutor(1, "ledger")
         self._telling = Telling()
         self._attempts = 0
         self._dropped = 0
@@ -201,8 +203,12 @@ class Store:
         await safe.wait()
 
     async def call(self, work: Callable[[], Result]) -> Result:
-        """Run something on the historian's thread, such as a read or an entry in the ledger."""
+        """Run something on the historian's thread, such as a read."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def on_ledger(self, work: Callable[[], Result]) -> Result:
+        """Run something on the ledger's thread, which waits for no historian."""
+        return await asyncio.get_running_loop().run_in_executor(self._books, work)
 
     async def run(self) -> None:
         """Keep and deliver what comes, until cancelled; then keep the rest."""
@@ -225,6 +231,7 @@ class Store:
         if self._spool is not None:
             self._disk.submit(self._spool.close)
         self._disk.shutdown(wait=True)
+        self._books.shutdown(wait=True)
 
     async def _on_disk(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)
@@ -364,6 +371,7 @@ class Store:
     def _drop(self) -> None:
         """Drop the oldest that no source keeps, until the rest may wait."""
         kept: list[_Part] = []
+        before = self._dropped
         while self._samples > self._capacity and len(self._waiting) > 1:
             part = self._waiting.popleft()
             if part.safe is None:
@@ -372,9 +380,10 @@ class Store:
             else:
                 kept.append(part)
         self._waiting.extendleft(reversed(kept))
-        self._telling.error(
-            "samples are lost: neither spool nor historian takes them", so_far=self._dropped
-        )
+        if self._dropped > before:
+            self._telling.error(
+                "samples are lost: neither spool nor historian takes them", so_far=self._dropped
+            )
 
     def _note_spool(self, error: Exception | None) -> None:
         if error is not None and self.spool_error is None:

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from connectors import influxdb, victoria_server
 from connectors.influxdb import InfluxHistorian
 from connectors.victoria_metrics import VictoriaMetricsHistorian
 from tests.connectors import test_influxdb, test_victoria_metrics
 from tests.servers import until
-from tests.stores import InfluxDB1, VictoriaMetrics
+from tests.stores import InfluxDB1, Server, VictoriaMetrics
 from tests.twin.historian_contract import SECOND, START, TAGS, batch
+from twin.ports import HistorianError
 from twin.spool import Spool
 from twin.store import Store
 
@@ -26,15 +28,23 @@ async def in_a_thread(work: Any) -> None:
     await asyncio.get_running_loop().run_in_executor(None, work)
 
 
+def started(kind: str, folder: Path) -> Server:
+    """A server that is not running yet."""
+    folder /= "server"
+    return InfluxDB1(folder) if kind == "influxdb" else VictoriaMetrics(folder)
+
+
+def historian_of(server: Server) -> InfluxHistorian | VictoriaMetricsHistorian:
+    """The historian for a server."""
+    if isinstance(server, InfluxDB1):
+        return InfluxHistorian(test_influxdb.at(server), "line", TAGS)
+    return VictoriaMetricsHistorian(test_victoria_metrics.at(server.url), "line", TAGS)
+
+
 @pytest.mark.parametrize("kind", ["victoria_metrics", "influxdb"])
 async def test_what_a_killed_server_had_lost_is_delivered_again(kind: str, tmp_path: Path) -> None:
-    folder = tmp_path / "server"
-    server = InfluxDB1(folder) if kind == "influxdb" else VictoriaMetrics(folder)
-    historian = (
-        InfluxHistorian(test_influxdb.at(server), "line", TAGS)
-        if isinstance(server, InfluxDB1)
-        else VictoriaMetricsHistorian(test_victoria_metrics.at(server.url), "line", TAGS)
-    )
+    server = started(kind, tmp_path)
+    historian = historian_of(server)
     spool = Spool(tmp_path / "spool", [tag.name for tag in TAGS], historian.settles)
     store = Store(historian, len(TAGS), spool, pause=0.05)
     running = asyncio.create_task(store.run())
@@ -67,3 +77,32 @@ async def test_what_a_killed_server_had_lost_is_delivered_again(kind: str, tmp_p
             await running
         store.close()
         server.kill()
+
+
+@pytest.mark.parametrize("kind", ["victoria_metrics", "influxdb"])
+def test_questions_to_a_server_that_does_not_answer_wait_once(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(victoria_server, "_ANSWERS", 0.3)
+    monkeypatch.setattr(influxdb, "_TIMEOUT", (300, 300))
+    server = started(kind, tmp_path)
+    historian = historian_of(server)
+    with server:
+        historian.append(batch((0, 1, 1.0)))
+        server.pause()
+        for work in (
+            lambda: historian.append(batch((0, 2, 2.0))),
+            # asked, each would wait in a row with the others
+            lambda: historian.read([0], START, START + 9 * SECOND),
+            lambda: historian.events(START, START + 9 * SECOND),
+            lambda: historian.buckets([0], START, START + 9 * SECOND, 3),
+        ):
+            with pytest.raises(HistorianError, match=r"timed out|timeout"):
+                work()
+        server.resume()
+        with pytest.raises(HistorianError):
+            historian.read([0], START, START + 9 * SECOND)
+        historian.append(batch((0, 2, 2.0)))
+        found = historian.read([0], START, START + 9 * SECOND)
+        assert found.value.tolist() == [1.0, 2.0]
+    historian.close()

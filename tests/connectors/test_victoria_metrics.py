@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 
+from connectors import outage
 from connectors.authority import Authority
 from connectors.victoria_metrics import VictoriaMetricsHistorian
 from tests.servers import free_port
@@ -162,7 +163,10 @@ def test_buckets_reach_up_to_now(historian: VictoriaMetricsHistorian) -> None:
     assert found.count.tolist() == [10] * 12
 
 
-def test_a_restart_makes_one_append_fail_also_where_reads_noticed_it_first(tmp_path: Path) -> None:
+def test_a_restart_makes_one_append_fail_also_where_reads_noticed_it_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "SPARED", 0.0)
     with VictoriaMetrics(tmp_path / "victoria") as server:
         historian = VictoriaMetricsHistorian(at(server.url), "line", TAGS)
         historian.append(batch((0, 1, 1.0)))

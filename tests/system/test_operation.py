@@ -40,12 +40,13 @@ class Plant:
     config: Path
     folder: Path
     epoch: int
+    acceleration: float
 
     @property
     def arguments(self) -> list[str]:
         return [
             *("run", str(self.config), "--data", str(self.folder), "--auto-accept"),
-            *("--acceleration", str(ACCELERATION), "--epoch-ns", str(self.epoch)),
+            *("--acceleration", str(self.acceleration), "--epoch-ns", str(self.epoch)),
         ]
 
     @contextmanager
@@ -87,12 +88,15 @@ def until(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture
-def plant(broker: Broker, tmp_path: Path) -> Iterator[Plant]:
+@contextmanager
+def plant_on(
+    broker: Broker, folder: Path, acceleration: float = ACCELERATION, metres: int = 1000
+) -> Iterator[Plant]:
+    """A virtual line that runs, and files for a twin beside it."""
     machines = {name: free_port() for name in ("mixer", "coater", "calender")}
     epoch = time.time_ns() + 3_000_000_000
-    arguments = ["--seed", "2", "--acceleration", str(ACCELERATION), "--epoch-ns", str(epoch)]
-    arguments += ["--metres", "1000", "--mqtt-port", str(broker.port)]
+    arguments = ["--seed", "2", "--acceleration", str(acceleration), "--epoch-ns", str(epoch)]
+    arguments += ["--metres", str(metres), "--mqtt-port", str(broker.port)]
     for name, port in machines.items():
         arguments += [f"--{name}-port", str(port)]
     simulator = subprocess.Popen(
@@ -105,17 +109,23 @@ def plant(broker: Broker, tmp_path: Path) -> Iterator[Plant]:
         assert simulator.stdout is not None
         assert json.loads(simulator.stdout.readline())["ready"]
         line = LineConfiguration.model_validate(yaml.safe_load(bundled("line.yaml").read_text()))
-        line = accelerated(line, ACCELERATION, machines | {"mqtt": broker.port})
-        config = tmp_path / "line.yaml"
+        line = accelerated(line, acceleration, machines | {"mqtt": broker.port})
+        config = folder / "line.yaml"
         write(config, line.model_dump(mode="json", by_alias=True, exclude_defaults=True))
-        folder = tmp_path / "var"
-        folder.mkdir()
-        yield Plant(config, folder, epoch)
+        store = folder / "var"
+        store.mkdir()
+        yield Plant(config, store, epoch, acceleration)
     finally:
         simulator.kill()
         simulator.wait()
         assert simulator.stdout is not None
         simulator.stdout.close()
+
+
+@pytest.fixture
+def plant(broker: Broker, tmp_path: Path) -> Iterator[Plant]:
+    with plant_on(broker, tmp_path) as running:
+        yield running
 
 
 def write(config: Path, content: dict[str, Any]) -> None:

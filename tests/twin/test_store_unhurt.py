@@ -90,3 +90,24 @@ async def test_what_the_core_cannot_judge_is_kept_all_the_same(
         service.feed(at(2))
     assert [batch.time[0] for batch in kept if len(batch)] == [1, 2]
     service.store.close()
+
+
+async def test_a_historian_that_hangs_holds_up_no_decision(tmp_path: Path) -> None:
+    historian = Recalcitrant()
+    service = service_on(historian, tmp_path)
+    running = asyncio.create_task(service.run())
+    historian.hangs.clear()
+    try:
+        service.feed(at(1))
+        await until(lambda: service.store.state.spooled > 0)
+        # a setpoint is written once this has returned
+        await service._note_now("somebody", "write", {"value": 1.0})
+        service.set_mode("coating", "shadow", "somebody")
+        await until(lambda: service._entries == 0)
+        assert service.store.stored == 0
+        assert [entry["what"] for entry in service.ledger.audited(10)]
+    finally:
+        historian.hangs.set()
+        service.stop()
+        await running
+        service.store.close()

@@ -22,6 +22,7 @@ from twin.configuration import ConfigurationError, bundled
 from twin.configuration.loading import load
 from twin.control import Answer, ControlError, ask, running, served
 from twin.health import examine
+from twin.metrics import render
 from twin.notifying import notify
 from twin.reloading import ReloadError
 from twin.service import Service
@@ -74,7 +75,15 @@ async def operated(service: Service, config: Path, folder: Path) -> AsyncIterato
     async def answer_status(_: Mapping[str, Any]) -> Answer:
         return status_of(service)
 
-    handlers = {"reload": answer_reload, "backup": answer_backup, "status": answer_status}
+    async def answer_metrics(_: Mapping[str, Any]) -> Answer:
+        return {"text": render(service).decode()}
+
+    handlers = {
+        "reload": answer_reload,
+        "backup": answer_backup,
+        "status": answer_status,
+        "metrics": answer_metrics,
+    }
     loop = asyncio.get_running_loop()
     async with served(folder, handlers), asyncio.TaskGroup() as tasks:
         notifying = tasks.create_task(notify(service), name="systemd")
@@ -105,8 +114,18 @@ def status_of(service: Service) -> Answer:
     }
 
 
-def status(data: Data = None, config: Line = None, as_json: Json = False) -> None:
+def status(
+    data: Data = None,
+    config: Line = None,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Its metrics, as Prometheus reads them.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Ask a running service how it is; ends with 1 where it is not ready."""
+    if metrics:
+        typer.echo(_ask(_folder(data, config), {"do": "metrics"}, 10.0)["text"])
+        return
     said = _ask(_folder(data, config), {"do": "status"}, 10.0)
     if as_json:
         typer.echo(json.dumps(said))
