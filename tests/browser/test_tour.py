@@ -77,6 +77,9 @@ def test_the_tour(demo: tuple[str, str, str], browser: Browser) -> None:
     page.get_by_role("button", name="10 min").click()
     page.wait_for_timeout(1000)
     keep(page, "tour-effect")
+    page.goto(f"{address}/alarms")
+    page.wait_for_timeout(1000)
+    keep(page, "alarms-live")
 
 
 def keep(page: Page, name: str) -> None:
