@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from joblib import Parallel, delayed
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from surrogates.card import Card, Errors
@@ -57,6 +58,7 @@ def train_models(
     seed: int,
     samples: int,
     progress: Callable[[str, float], None],
+    here: bool = True,
 ) -> list[Card]:
     """Train, check and write the models of these steps, as `<step>.onnx` with its card.
 
@@ -66,6 +68,8 @@ def train_models(
         seed: of the designs and the networks.
         samples: per step.
         progress: is told the step at work and the share of all the work that is done.
+        here: one step after the other in this process; else all at once, wherever joblib's
+            backend of the moment computes.
 
     Raises:
         ValueError: an unknown step, or an ONNX model that departs from scikit-learn.
@@ -75,7 +79,14 @@ def train_models(
             f"there is no step {', '.join(unknown)} to train; choose from {', '.join(DESIGNS)}"
         )
     output.mkdir(parents=True, exist_ok=True)
-    cards = []
+    cards: list[Card] = []
+    if not here:
+        work = (delayed(train)(step, seed, samples) for step in steps)
+        trained: Iterator[Trained] = Parallel(-1, return_as="generator")(work)
+        for step, each in zip(steps, trained, strict=True):
+            cards.append(export(each, output / f"{step}.onnx"))
+            progress(step, len(cards) / len(steps))
+        return cards
     for number, step in enumerate(steps):
 
         def tell(share: float, step: str = step, number: int = number) -> None:

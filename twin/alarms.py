@@ -208,6 +208,11 @@ class AlarmBook:
             changes.append(self._put(replace(alarm, state=state, active=False, changed=time)))
         return changes
 
+    def causes(self) -> dict[str, bool]:
+        """By key what was reported last, of causes that are alarms or about to be."""
+        standing = {key: alarm.active for key, alarm in self._alarms.items()}
+        return standing | {key: report.active for key, (_, report) in self._pending.items()}
+
     def _find(self, identity: str) -> Alarm:
         for alarm in self._alarms.values():
             if alarm.id == identity:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from twin.configuration.models import LineConfiguration
+from twin.estimation import BiasEstimator
+from twin.ingest import NANOSECONDS
 from twin.ports import Surrogate
-from twin.samples import Bools, Floats
+from twin.samples import Bools, Floats, Ints
 from twin.units import to_si
 
 if TYPE_CHECKING:
@@ -18,6 +21,11 @@ if TYPE_CHECKING:
 
 DRAWS: Final = 256
 """Of the Monte Carlo propagation: a sigma is known to about 4 %."""
+WANDERING: Final = 120
+"""Half minutes back from the last moment in which a correction is seen to wander."""
+SLOPE: Final = 0.05
+"""One sigma of what a model says of a change, relative: a model fitted to data of one machine is
+seldom right on another by less. See docs/design.md for what it is worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +61,24 @@ class Correction:
     value: float
     """SI, or a share where it is a factor."""
     sigma: float = 0.0
-    """Of a measurement against the corrected output, SI."""
+    """Of the corrected output against the truth where it was learnt, SI."""
     column: int = 0
     """Of the input that is wrong."""
+    learnt_at: float = math.nan
+    """The corrected output where it was learnt, SI; NaN where that is not known."""
+
+    def sigma_at(self, value: Floats) -> Floats:
+        """One sigma of the corrected output where it is `value`, SI.
+
+        A wrong factor is wrong by a share. Otherwise what was learnt at one point says how high the
+        model is there, not how steep: away from it the slope is in doubt by `SLOPE`.
+        """
+        if math.isnan(self.learnt_at):
+            return np.full(len(value), self.sigma)
+        if self.kind == "factor":
+            return self.sigma * np.abs(value / (self.learnt_at or 1.0))
+        doubt: Floats = np.hypot(self.sigma, SLOPE * (value - self.learnt_at))
+        return doubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +284,7 @@ class Chain:
             shifted[:, correction.column] += correction.value
             said = surrogate.predict(shifted)
             value, inside = said.mean[:, index], said.in_domain
-        return value, np.full(len(value), correction.sigma), inside
+        return value, correction.sigma_at(value), inside
 
 
 def _find(text: str, names: Sequence[str], kind: str) -> str:
@@ -285,7 +308,7 @@ def standing(core: Core) -> Standing:
     last values of its tags. Where the laboratory has revised a batch, the difference is a factor.
     """
     line, time = core.line, core.tracker.frontier
-    moment = np.array([time])
+    moments = time - np.arange(WANDERING, dtype=np.int64)[::-1] * (30 * NANOSECONDS)
     values: dict[str, float] = {}
     corrections: dict[str, Correction] = {}
     for step in line.steps:
@@ -301,19 +324,61 @@ def standing(core: Core) -> Standing:
             full = f"{step}.{output}"
             if full not in core.estimators:
                 continue
-            made = line.steps[step].outputs[output].correction
-            state, sigma = core.predictor.state(full, moment)
-            if not np.isfinite(sigma[0]):
+            made = line.steps[step].outputs[output]
+            state, sigma = core.predictor.state(full, moments)
+            if not np.isfinite(sigma[-1]):
                 continue  # nothing has been measured yet
             wrong = core.predictor.wrong_inputs.get(full)
             corrections[full] = Correction(
-                "input" if wrong is not None else "factor" if made == "relative" else "offset",
-                float(state[0]),
-                float(sigma[0]),
+                "input"
+                if wrong is not None
+                else "factor"
+                if made.correction == "relative"
+                else "offset",
+                float(state[-1]),
+                math.hypot(
+                    float(sigma[-1]),
+                    # residuals do not show what the gauge itself has wrong
+                    (made.uncertainty or 0.0) * to_si(made.unit)[0],
+                    _wander(state[np.isfinite(sigma)])
+                    * _effect(core.estimators[full], moments[-1:]),
+                ),
                 wrong or 0,
             )
     _revised(core, values, corrections)
-    return Standing({k: v for k, v in values.items() if np.isfinite(v)}, corrections)
+    known = {name: value for name, value in values.items() if np.isfinite(value)}
+    return Standing(known, _placed(core, known, corrections))
+
+
+def _wander(state: Floats) -> float:
+    """How far a correction was from where it stands since it had settled, RMS: as far it may go.
+
+    Args:
+        state: its course, the oldest first.
+    """
+    return float(np.sqrt(np.mean((state[len(state) // 3 :] - state[-1]) ** 2)))
+
+
+def _effect(estimator: BiasEstimator, moment: Ints) -> float:
+    """What a unit of an estimator's state does to the output, SI."""
+    own = float(estimator.state(moment)[0][0])
+    return abs(float(estimator.at(moment)[0][0]) / own) if own else 0.0
+
+
+def _placed(
+    core: Core, values: Mapping[str, float], corrections: Mapping[str, Correction]
+) -> dict[str, Correction]:
+    """The corrections with where on the line they were learnt."""
+    chain = Chain(core.line, core.surrogates, None, corrections)
+    row = [
+        each.constant if each.constant is not None else values.get(each.name, np.nan)
+        for each in chain.variables
+    ]
+    made = dict(zip(chain.outputs, chain(np.array([row])).mean[0].tolist(), strict=True))
+    return {
+        name: replace(each, learnt_at=made.get(name, math.nan))
+        for name, each in corrections.items()
+    }
 
 
 def _revised(core: Core, values: dict[str, float], corrections: dict[str, Correction]) -> None:

@@ -35,6 +35,8 @@ class Comparison:
     measured: Floats
     residual: Floats
     """Measured minus predicted; NaN where there was no prediction or the material has a splice."""
+    sigma: Floats
+    """Of the prediction, as it was stated when the material left the step; NaN without one."""
 
 
 def gauge_columns(line: LineConfiguration, tags: Mapping[str, int]) -> list[Column]:
@@ -137,7 +139,9 @@ class Comparator:
             self._teach(step, output, segments, times, np.array([value]))
         predicted = self._table.value(f"{name}.predicted", segments)
         measured = np.array([value])
-        return Comparison(step, output, segments, times, predicted, measured, measured - predicted)
+        residual = measured - predicted
+        sigma = self._stated(name, segments)
+        return Comparison(step, output, segments, times, predicted, measured, residual, sigma)
 
     def _learn(
         self,
@@ -223,4 +227,13 @@ class Comparator:
             known &= np.isin(read.segments, followed)
         left = self._table.time(f"{name}.sigma", read.segments)
         self._predictor.margins[name].update(read.time[known], left[known], score[known])
-        return Comparison(step, output, read.segments, read.time, predicted, read.value, residual)
+        sigma = self._stated(name, read.segments)
+        return Comparison(
+            step, output, read.segments, read.time, predicted, read.value, residual, sigma
+        )
+
+    def _stated(self, name: str, segments: Ints) -> Floats:
+        """The honest sigma that a prediction had when the material left the step, SI."""
+        column = f"{name}.sigma"
+        left = self._table.time(column, segments)
+        return self._table.value(column, segments) * self._predictor.margins[name].at(left - 1)

@@ -18,6 +18,7 @@ from twin.alarms import Acknowledged, Alarm, AlarmBook, Priority, Report, Shelve
 from twin.comparison import Comparator, Comparison, gauge_columns, make_estimators
 from twin.configuration.models import LineConfiguration, Mode
 from twin.diagnosis import Diagnosis, Doubt
+from twin.editing import EditRefusedError, edited
 from twin.fitting import check, conditions
 from twin.genealogy import BatchReleased, Milestone
 from twin.guard import Guard
@@ -28,7 +29,7 @@ from twin.passage import Passage
 from twin.ports import Surrogate, WriteOutcome
 from twin.prediction import BatchPrediction, Prediction, Predictor, input_columns
 from twin.promise import Judgement, Promises
-from twin.recommendation import Recommendation, State
+from twin.recommendation import Change, Recommendation, State
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
 from twin.snapshot import Renumbering, Snapshot, SnapshotError
 from twin.tracking import MEMORY, Tracked, Tracker
@@ -157,6 +158,7 @@ class Core:
             now: line time, ns.
         """
         self.received += len(batch)
+        self.kept = batch  # what cannot be judged is kept as it came
         judged = self._ingest.judge(batch, now)
         self.rejected.update(judged.rejected)
         self.kept = judged.kept
@@ -184,11 +186,12 @@ class Core:
 
         Raises:
             KeyError: no such recommendation waits for it, or there is no such alarm.
+            EditRefusedError: the guard refuses the setpoints that a person chose.
             ValueError: an alarm may not be shelved for so long.
         """
         match intervention:
-            case Decided(time, identity, accept, by, note):
-                return self.decide(identity, accept, by, time, note)
+            case Decided(time, identity, accept, by, note, setpoints):
+                return self.decide(identity, accept, by, time, note, setpoints)
             case Wrote(time, identity, outcomes):
                 return self.wrote(identity, outcomes, time)
             case ModeSet(time, step, mode, by):
@@ -370,25 +373,54 @@ class Core:
         """Whether the modes of all its steps let the twin write it without a person."""
         return all(self.trust.mode(change.step) == "twin" for change in recommendation.changes)
 
+    def objection(self, measurement: OfflineMeasurement, now: int) -> str:
+        """Why a laboratory value that comes at `now` (ns) cannot be used; empty if it can."""
+        return self._ingest.objection(measurement, now)
+
+    def objections(self, recommendation: Recommendation, now: int) -> list[str]:
+        """Why the guard would not let a recommendation be written at `now` (ns), as sentences."""
+        return self._guard.objections(recommendation, self.latest, self.latest_time, now)
+
     def decide(
-        self, identity: str, accept: bool, by: str, now: int, note: str = ""
+        self,
+        identity: str,
+        accept: bool,
+        by: str,
+        now: int,
+        note: str = "",
+        setpoints: Sequence[tuple[int, float]] = (),
     ) -> list[CoreEvent]:
         """Accept or reject an open recommendation; the guard may still refuse an accepted one.
 
+        Args:
+            identity: of the recommendation.
+            accept: or reject.
+            by: who decides.
+            now: line time, ns.
+            note: why.
+            setpoints: tags and values, SI, that a person changes before accepting.
+
         Raises:
             KeyError: no such recommendation waits for a decision.
+            EditRefusedError: the guard refuses the changed setpoints; it goes on waiting.
         """
         standing = self._standing(identity, "proposed")
+        if accept and setpoints:
+            standing = edited(self, standing, setpoints)
+            note = "; ".join(each for each in (standing.note, note) if each)
+            refused = self.objections(standing, now)
+            if refused:
+                raise EditRefusedError(refused)
         if not accept:
             del self.open[standing.web]
             return [standing.become("rejected", by, note)]
-        objections = self._guard.objections(standing, self.latest, now)
+        objections = self.objections(standing, now)
         if objections:
             del self.open[standing.web]
             return [standing.become("expired", by, "; ".join(objections))]
         accepted = standing.become("accepted", by, note)
         self.open[standing.web] = accepted
-        self._guard.wrote(accepted, now)
+        self._guard.wrote(accepted.changes, self.latest, now)
         return [accepted]
 
     def wrote(self, identity: str, outcomes: Sequence[WriteOutcome], now: int) -> list[CoreEvent]:
@@ -409,10 +441,16 @@ class Core:
             f"{self.tags[outcome.write.tag].name} {outcome.status}: {outcome.reason}"
             for outcome in wrong
         )
+        self._guard.took_back(standing.changes, now)
         events: list[CoreEvent] = [standing.become("failed", note=reason)]
         for step in dict.fromkeys(change.step for change in standing.changes):
             events += self._fell(self.trust.doubt(step, "write", f"a write failed: {reason}", now))
         return events
+
+    def open_interlocks(self, change: Change, now: int) -> list[str]:
+        """Why a setpoint must not be written at this moment, whatever was decided before."""
+        latest, times = self.latest, self.latest_time
+        return self._guard.open_interlocks(change.step, change.tag, latest, times, now)
 
     def set_mode(self, step: str, mode: Mode, by: str, now: int) -> list[CoreEvent]:
         """A person sets what a step may do."""

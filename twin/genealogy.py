@@ -103,6 +103,22 @@ class Rolls:
                 return math.floor((self._rolls[name][roll].start + metre) / self._segment)
         return None
 
+    def wound(self) -> list[Roll]:
+        """All rolls that are wound or were."""
+        return [roll for rolls in self._rolls.values() for roll in rolls.values()]
+
+    def here(self, web: Web, time: int) -> tuple[int | None, float]:
+        """The roll that a web winds or unwinds, and the metre in it there; NaN if not known."""
+        number = self._here.get(web.name, NO_ROLL)
+        if number == NO_ROLL:
+            return None, math.nan
+        if web.config.unwinds is None:
+            position = web.under(web.config.winds_at, time)
+        else:
+            (position,) = web.locate_under(web.config.unwinds_at or "", np.array([time])).tolist()
+        roll = self._rolls[web.config.unwinds or web.name].get(number)
+        return number, math.nan if roll is None else position - roll.start
+
     def advance(self, web: Web, after: int, until: int) -> list[Milestone]:
         """What happened to a web with after < time <= until; its threads follow."""
         if web.config.unwinds is not None:

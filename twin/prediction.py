@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -176,6 +177,12 @@ class Predictor:
         return BatchPrediction(
             step, released.number, released.time, said.mean[0], bool(said.in_domain[0])
         )
+
+    def of_batch(self, step: str, name: str, batch: int) -> float:
+        """What is predicted of a slurry batch, or its recipe says, SI; NaN where not known."""
+        known = self._batches[step].get(batch)
+        names = [*self._surrogates[step].outputs, *self._surrogates[step].inputs]
+        return math.nan if known is None else float(known[1][names.index(name)])
 
     def revise_batch(
         self, step: str, output: str, batch: int, value: float, time: int

@@ -9,17 +9,23 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from simulators.line import VirtualLine
 from simulators.scenario import Scenario, ScenarioError, parse_scenario
 from tests.in_process import ROOT, line_configuration
-from twin.app import load_surrogates
+from twin.alarms import Alarm, State
+from twin.app import load_surrogates, read_line
 from twin.cli.assessment.baselines import Ewma, Pi
 from twin.cli.assessment.command import check_line, controllers, document, read_scenarios
+from twin.cli.assessment.comparing import add_ratios, clauses
 from twin.cli.assessment.loops import Gain, Loop, find_loops
-from twin.cli.assessment.metrics import metrics, violations
+from twin.cli.assessment.metrics import Coverage, metrics, violations
 from twin.cli.assessment.page import page
 from twin.cli.assessment.runs import EPOCH, NAMES, Name, Run, Task, run_task, summarise
-from twin.cli.assessment.wire import Move
+from twin.cli.assessment.watch import AlarmWatch
+from twin.cli.assessment.wire import Move, Wire
 from twin.cli.commands import app
+from twin.comparison import Comparison
+from twin.prediction import Prediction
 
 CONFIG = ROOT / "config"
 STEP = """
@@ -185,6 +191,128 @@ def test_scenario_and_line_from_elsewhere(tmp_path: Path) -> None:
         assert figures["constraint_violations"]["median"] == 0
     assert found["theirs"]["oracle"]["moves"]["median"] >= 2  # its steps are small ones
     assert "theirs" in report.read_text()
+
+
+def test_a_line_with_other_gauges_target_and_segments_is_assessed(tmp_path: Path) -> None:
+    """Nothing knows where the bundled line has its gauges."""
+    scenario = tmp_path / "moved.yaml"
+    scenario.write_text(
+        "name: moved\nmetres: 30\nplant:\n"
+        "  segment_m: 0.3\n"
+        "  recipe: {loading_g_m2: 170}\n"
+        "  coater: {roll_length_m: 15}\n"
+        "  layout: {rewinder: 14}\n"
+        "  gauges:\n"
+        "    wet_thickness: {topic: wet_thickness, unit: um, position: 0.8, rate_hz: 2}\n"
+        "    mass_loading: {topic: mass_loading, unit: g/m^2, position: 12.5, rate_hz: 1,"
+        " averaging_s: 1}\n"
+        "    dry_thickness: {topic: dry_thickness, unit: um, position: 13, rate_hz: 2}\n"
+        "    calendered_thickness: {topic: calendered_thickness, unit: um, position: 4.2,"
+        " rate_hz: 2}\n"
+    )
+    text = (CONFIG / "line.yaml").read_text()
+    for old, new in (
+        ("segment: 0.5 m", "segment: 0.3 m"), ("wet_gauge: 0.5 m", "wet_gauge: 0.8 m"),
+        ("beta: 10.6 m", "beta: 12.5 m"), ("caliper: 11 m", "caliper: 13 m"),
+        ("rewinder: 12 m", "rewinder: 14 m"), ("exit_gauge: 3.5 m", "exit_gauge: 4.2 m"),
+        ("target: 180", "target: 172"), ("[176.4, 183.6]", "[168.6, 175.4]"),
+        ("target: 60", "target: 57.3"), ("[58.5, 61.5]", "[55.8, 58.8]"),
+    ):  # fmt: skip
+        assert old in text, old
+        text = text.replace(old, new)
+    (tmp_path / "line.yaml").write_text(text)
+    line = read_line(tmp_path / "line.yaml")
+    day = read_scenarios([str(scenario)])[0]
+    task = Task(day, 4, ("twin", "none", "oracle", "hindsight"))
+    made = {run.controller: run for run in run_task(task, line, CONFIG, None)}
+    assert len(made["none"].position) == 100
+    waste = {name: run.figures[OUT] for name, run in made.items()}
+    assert waste["oracle"] < waste["hindsight"] < waste["none"]
+    assert waste["twin"] < waste["none"]
+    loading = made["hindsight"].course["coating.mass_loading"]
+    assert loading[-20:].mean() == pytest.approx(172, abs=1.0)
+
+
+def test_hindsight_pays_for_the_way_to_the_gauge(runs: dict[Name, Run]) -> None:
+    assert runs["oracle"].figures[OUT] < runs["hindsight"].figures[OUT] < runs["none"].figures[OUT]
+    thin = runs["hindsight"].course["coating.mass_loading"]
+    assert (np.abs(thin - 180.0) > 4.0).sum() * 0.5 == pytest.approx(10.6, abs=4.0)
+
+
+def alarm(time: int, subject: str, state: State = "unacknowledged") -> Alarm:
+    return Alarm(f"{time}", time, "diagnosis", "biased", subject, "high", subject, (), state, time)
+
+
+def test_alarms_are_weighed_by_what_truly_went_wrong() -> None:
+    line = line_configuration()
+    day = parse_scenario(
+        "name: bias\nactions:\n"
+        "  - {at: {metre: 40}, do: gauge, gauge: mass_loading, fault: bias, amount: 9}\n"
+    )
+    segments = {"position": np.arange(0.25, 200, 0.5), "coated": EPOCH + np.arange(400) * 10**10}
+
+    def watched(scenario: Scenario, *alarms: Alarm) -> dict[str, float]:
+        watch = AlarmWatch(line, scenario, Wire(VirtualLine(scenario, 1), line))
+        for each in alarms:
+            watch.note(each)
+        return watch.figures(segments, EPOCH)
+
+    def at(metre: float) -> int:
+        return EPOCH + int(metre / 0.5) * 10**10
+
+    early, right = alarm(at(20), "gauges.mass_loading"), alarm(at(70), "gauges.mass_loading")
+    wrong, over = alarm(at(60), "gauges.dry_thickness"), alarm(at(90), right.subject, "returned")
+    found = watched(day, early, wrong, right, over)
+    assert found["detection_delay"] == pytest.approx(30, abs=0.6)
+    assert found["suspect_named"] == 1
+    assert found["false_alarms_per_1000_m"] == pytest.approx(10, abs=0.1)
+    never = watched(day)
+    assert never["detection_delay"] == pytest.approx(159.5, abs=0.6)
+    assert never["suspect_named"] == 0
+    healthy = watched(parse_scenario("name: nominal"), wrong)
+    assert healthy == {"false_alarms_per_1000_m": pytest.approx(5, abs=0.1)}
+    process = watched(parse_scenario(STEP), early, wrong)
+    assert process["detection_delay"] < 41
+    assert "suspect_named" not in process
+
+
+def test_the_worst_window_of_coverage_is_found() -> None:
+    line = line_configuration()
+    outputs = {step: tuple(config.outputs) for step, config in line.steps.items()}
+    coverage = Coverage(outputs, line)
+    segments = np.arange(800)
+    sigma = np.ones((800, len(outputs["coating"])))
+    when = segments * 10**10
+    known = sigma[:, 0] > 0
+    coverage.note(Prediction("coating", segments, when, sigma, sigma, sigma, sigma, known))
+    missed = np.where((segments >= 400) & (segments < 600) & (segments % 2 == 0), 3.0, 0.0)
+    coverage.note(Comparison("coating", "mass_loading", segments, when, missed, missed, missed))
+    whole, lowest = coverage.percent()
+    assert whole == pytest.approx(87.5)
+    assert lowest == pytest.approx(75.0)
+
+
+def test_the_twin_is_judged_against_rivals_of_the_same_seeds() -> None:
+    line = line_configuration()
+
+    def run(name: Name, seed: int, waste: float) -> Run:
+        return Run("day", seed, name, {OUT: waste}, np.empty(0), {})
+
+    made = [run("twin", seed, 2.0 + seed) for seed in range(1, 6)]
+    made += [run("none", seed, 10.0 * (2.0 + seed)) for seed in range(1, 6)]
+    made += [run("ewma", seed, 9.0) for seed in range(1, 6)]
+    made += [run("pi", seed, 8.0) for seed in range(1, 6)]
+    found = summarise(made, [OUT])
+    add_ratios(found, made, line)
+    of_none = found["day"]["twin"]["waste_of_none"]
+    assert (of_none.median, of_none.low, of_none.high) == pytest.approx((0.1, 0.1, 0.1))
+    assert found["day"]["twin"]["waste_of_feedback"].median == pytest.approx(5 / 8)
+    judged = {clause.demand: clause for clause in clauses(made, line)}
+    assert judged["metres out of specification, of none"].held
+    assert judged["metres out of specification, of none"].sure
+    better = judged["of the better of ewma and pi (pi)"]
+    assert better.held
+    assert not better.sure
 
 
 def test_what_cannot_be_assessed_is_refused_with_a_remedy(tmp_path: Path) -> None:

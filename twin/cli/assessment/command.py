@@ -18,6 +18,7 @@ from rich.table import Table
 from simulators.line import VirtualLine
 from simulators.scenario import Scenario, load_scenario
 from twin.app import configure_logging, read_line
+from twin.cli.assessment.comparing import Clause, add_ratios, clauses
 from twin.cli.assessment.loops import find_loops
 from twin.cli.assessment.metrics import Metric, metrics
 from twin.cli.assessment.runs import (
@@ -32,6 +33,7 @@ from twin.cli.assessment.runs import (
     wins,
 )
 from twin.cli.assessment.wire import Wire
+from twin.cli.cluster import Dask, computing_on
 from twin.cli.terminal import Json, err, out
 from twin.cli.view import number
 from twin.configuration import bundled
@@ -131,13 +133,18 @@ def assess(
         int, typer.Option(help="Virtual lines per scenario: seeds 1 to N.", min=1)
     ] = 5,
     against: Annotated[
-        str, typer.Option(help="Rivals of the twin, of none, ewma, pi, oracle.")
-    ] = "none,ewma,pi,oracle",
+        str, typer.Option(help="Rivals of the twin, of none, ewma, pi, oracle, hindsight.")
+    ] = "none,ewma,pi,oracle,hindsight",
     line: Annotated[Path | None, typer.Option(help="Line configuration.")] = None,
     metres: Annotated[
         float | None, typer.Option(help="Web to coat, m, instead of the scenario's.", min=20)
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes; -1 is one per processor.")] = -1,
+    dask: Dask = None,
+    verdict: Annotated[
+        bool,
+        typer.Option("--verdict", help="Judge each demand on the twin; exit code 1 if one fails."),
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="Write a report, HTML.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -151,10 +158,12 @@ def assess(
     tasks = [
         Task(scenario, seed, tuple(names)) for scenario in read for seed in range(1, seeds + 1)
     ]
-    with _bar(len(tasks) * len(names)) as progress:
+    with _bar(len(tasks) * len(names)) as progress, computing_on(dask):
         runs = run_all(tasks, configuration, path.parent, metres, jobs or -1, progress)
     shown = metrics(configuration)
     found = summarise(runs, [metric.name for metric in shown])
+    add_ratios(found, runs, configuration)
+    judged = clauses(runs, configuration) if verdict else []
     if report is not None:
         # what draws takes a second to load
         from twin.cli.assessment.page import page
@@ -164,6 +173,33 @@ def assess(
         typer.echo(json.dumps(document(found)))
     else:
         _print(shown, found, runs)
+        _print_verdict(judged)
+    if not all(clause.held for clause in judged):
+        raise typer.Exit(1)
+
+
+def _print_verdict(found: Sequence[Clause]) -> None:
+    if not found:
+        return
+    table = Table(
+        title="verdict: mean over the seeds (95 % interval)", title_justify="left",
+        box=box.SIMPLE_HEAD, padding=(0, 1),
+    )  # fmt: skip
+    for name in ("scenario", "demand", "found", "bound", ""):
+        table.add_column(name, justify="right" if name in ("found", "bound") else "left")
+    last = ""
+    for clause in found:
+        bound = f"≤ {number(clause.high)}" if clause.low == 0 else f"≥ {number(clause.low)}"
+        if clause.low > 0 and clause.high not in (1, 100):
+            bound = f"{number(clause.low)} to {number(clause.high)}"
+        said = "held" if clause.held else "not held"
+        table.add_row(
+            clause.scenario if clause.scenario != last else "", clause.demand,
+            in_words(clause.figure), bound, said if clause.sure else f"{said}, unsure",
+            style=None if clause.held else "red",
+        )  # fmt: skip
+        last = clause.scenario
+    out.print(table)
 
 
 def document(

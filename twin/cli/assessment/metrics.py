@@ -36,6 +36,12 @@ SMOOTHED: Final = 2.5
 """Web over which a structure parameter is averaged before it is said to have settled, m."""
 INTERVAL: Final = 1.645
 """Sigma of a normal 90 % interval."""
+STEADY: Final = 0.25
+"""Last part of the coated web, on which a line is taken to be steady."""
+SETTLED: Final = 100.0
+"""Web before the windows in which coverage is looked at, m."""
+WINDOW: Final = 200.0
+"""Length of such a window, m."""
 
 Columns = Mapping[str, NDArray[np.generic]]
 
@@ -52,18 +58,36 @@ class Metric:
 def metrics(line: LineConfiguration) -> list[Metric]:
     """The figures of an assessment of a line, in the order in which people read them."""
     found = [Metric("metres_out_of_specification", "out of specification", "m")]
-    for _, name, unit in _targets(line):
+    for _, name, unit in targets(line):
         found.append(Metric(f"std_{name}", f"std of {_words(name)}", unit))
-    for _, name, _ in _targets(line):
+    for _, name, unit in targets(line):
+        found.append(Metric(f"steady_std_{name}", f"steady std of {_words(name)}", unit))
+    for _, name, _ in targets(line):
         found.append(Metric(f"settling_{name}", f"settling of {_words(name)}", "m"))
-    for _, name, unit in _targets(line):
+    for _, name, unit in targets(line):
         found.append(Metric(f"overshoot_{name}", f"overshoot of {_words(name)}", unit))
     return [
         *found,
         Metric("interval_coverage", "measured in the 90 % interval", "%"),
+        Metric("lowest_coverage", "the same in the worst 200 m", "%"),
+        Metric("detection_delay", "from the first action to an alarm", "m"),
+        Metric("suspect_named", "right gauge named within 60 m", ""),
+        Metric("false_alarms_per_1000_m", "false alarms per 1 000 m", ""),
         Metric("constraint_violations", "constraint violations", ""),
         Metric("moves", "moves", ""),
         Metric("milliseconds_per_decision", "CPU time per decision", "ms"),
+        Metric("waste_of_none", "out of specification relative to none", ""),
+        Metric("waste_of_feedback", "relative to the better of ewma and pi", ""),
+        Metric("waste_of_oracle", "relative to oracle", ""),
+        Metric("waste_of_hindsight", "relative to hindsight", ""),
+        *(
+            Metric(f"steady_std_{name}_of_none", f"steady std of {_words(name)}, of none", "")
+            for _, name, _ in targets(line)
+        ),
+        *(
+            Metric(f"miss_of_healthy_{name}", f"RMS miss of {_words(name)}, of healthy gauges", "")
+            for _, name, _ in targets(line)
+        ),
     ]
 
 
@@ -71,7 +95,7 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _targets(line: LineConfiguration) -> Iterator[tuple[str, str, str]]:
+def targets(line: LineConfiguration) -> Iterator[tuple[str, str, str]]:
     """Steps and structure parameters with a target that the truth holds, and their units."""
     for step_name, step in line.steps.items():
         for name, output in step.outputs.items():
@@ -109,12 +133,14 @@ def judge_truth(
     found = {"metres_out_of_specification": float((made & ~inside).sum()) * length}
     coated = np.asarray(segments["coated"], np.int64)
     calendered = np.asarray(segments["calendered"], np.int64)
-    first = _first_action(scenario, coated, start)
+    first = first_action(scenario, coated, start) or start
     position = np.asarray(segments["position"], np.float64)
     late = made & (position >= 0.5 * position[-1])
-    for step_name, name, _ in _targets(line):
+    last = made & (position >= (1.0 - STEADY) * position[-1])
+    for step_name, name, _ in targets(line):
         value = in_unit(line, step_name, name, segments)
         found[f"std_{name}"] = float(np.std(value[late])) if late.any() else math.nan
+        found[f"steady_std_{name}"] = float(np.std(value[last])) if last.any() else math.nan
         on_roll = name in ("calendered_thickness", "porosity", "line_load")
         time = calendered if on_roll else coated
         order = np.argsort(time, kind="stable")
@@ -125,8 +151,8 @@ def judge_truth(
     return found
 
 
-def _first_action(scenario: Scenario, coated: Ints, start: int) -> int:
-    """Line time at which the scenario first does something; its start where it does nothing."""
+def first_action(scenario: Scenario, coated: Ints, start: int) -> int | None:
+    """Line time at which the scenario first does something; None where it does nothing."""
     times = []
     for action in scenario.actions:
         if action.at.time is not None:
@@ -134,7 +160,21 @@ def _first_action(scenario: Scenario, coated: Ints, start: int) -> int:
         elif action.at.metre is not None and len(coated):
             index = min(int(action.at.metre / scenario.plant.segment_m), len(coated) - 1)
             times.append(int(coated[index]))
-    return min(times, default=start)
+    return min(times, default=None)
+
+
+def rms_misses(
+    line: LineConfiguration, scenario: Scenario, segments: Columns, start: int
+) -> dict[str, float]:
+    """RMS distance of every target's parameter from it after the first action, in its unit."""
+    coated = np.asarray(segments["coated"], np.int64)
+    first = first_action(scenario, coated, start) or start
+    found = {}
+    for step, name, _ in targets(line):
+        value = in_unit(line, step, name, segments)[coated >= first]
+        missed = value[np.isfinite(value)] - (line.steps[step].outputs[name].target or 0.0)
+        found[name] = float(np.sqrt(np.mean(missed**2))) if len(missed) else math.nan
+    return found
 
 
 def _response(
@@ -196,7 +236,9 @@ class Coverage:
             if output.measured_by is not None
         }
         self._sigma: defaultdict[str, dict[int, Floats]] = defaultdict(dict)
-        self._inside = self._all = 0
+        self._segments: list[Ints] = []
+        self._inside: list[Bools] = []
+        self._length = line.segment
 
     def note(self, event: Prediction | Comparison) -> None:
         """Take a prediction, or the comparison that follows it."""
@@ -212,10 +254,26 @@ class Coverage:
         sigma = np.array([stated.get(at, none)[column] for at in event.segments.tolist()])
         known: Bools = np.isfinite(sigma) & np.isfinite(event.residual)
         inside = np.abs(event.residual[known]) <= INTERVAL * sigma[known]
-        self._all += int(known.sum())
-        self._inside += int(inside.sum())
+        self._segments.append(event.segments[known])
+        self._inside.append(inside)
 
-    @property
-    def percent(self) -> float:
-        """So far; NaN where nothing was compared."""
-        return 100.0 * self._inside / self._all if self._all else math.nan
+    def percent(self) -> tuple[float, float]:
+        """Over the whole web, and in the window of `WINDOW` behind `SETTLED` where it is lowest.
+
+        NaN where nothing was compared, and where the web is too short for a window.
+        """
+        if not self._inside:
+            return math.nan, math.nan
+        inside = np.concatenate(self._inside)
+        position = (np.concatenate(self._segments) + 0.5) * self._length
+        whole = 100.0 * float(inside.mean()) if len(inside) else math.nan
+        edges = np.arange(0.0, position.max(initial=0.0) + self._length, self._length)
+        hits, count = (
+            np.append(0, np.cumsum(np.histogram(position, edges, weights=weights)[0]))
+            for weights in (inside.astype(np.float64), np.ones(len(inside)))
+        )
+        first, width = round(SETTLED / self._length), round(WINDOW / self._length)
+        if len(edges) <= first + width:
+            return whole, math.nan
+        of = (hits[width:] - hits[:-width])[first:] / (count[width:] - count[:-width])[first:]
+        return whole, 100.0 * float(np.nanmin(of))

@@ -6,6 +6,7 @@ Only an assessment may do that; no controller of a real line can.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -40,10 +41,22 @@ class Oracle:
     It knows what slurry is in the die, what every metre of web holds, the coefficients of the
     calender and where its gap truly is; limits, steps, pauses and deadbands hold for it too. Other
     setpoints than the pump's flow and the calender's gap it leaves alone.
+
+    Args:
+        line: looked into.
+        wire: writes the setpoints.
+        loops: what may be moved for what.
+        behind: hindsight: see nothing of a disturbance before the first material that carries it
+            has passed a gauge, and all of it from then on. What the pump yields shows under the wet
+            thickness gauge, solids under the mass loading gauge, the zero of the calender's gap
+            under the calendered thickness gauge.
     """
 
-    def __init__(self, line: VirtualLine, wire: Wire, loops: Sequence[Loop]) -> None:
+    def __init__(
+        self, line: VirtualLine, wire: Wire, loops: Sequence[Loop], behind: bool = False
+    ) -> None:
         self._line = line
+        self._behind = behind
         self._rules = []
         for loop in loops:
             signal = wire.signal(loop.setpoint)
@@ -54,6 +67,12 @@ class Oracle:
         self._written: dict[int, int] = {}
         nature, slip = line.nature, line.plant.deviations.pump_slip
         self._yield = nature.pump_factor * (1.0 - slip) * (1.0 - nature.edge_loss)
+        if behind:
+            self._yield = math.nan
+        self._unseen: deque[tuple[int, float]] = deque()
+        """Cells that have left the head, and the yield that each tells."""
+        self._pressed: deque[tuple[float, float]] = deque()
+        """Lengths of the calendered web, and the gap's true less displayed value at each, m."""
         self._closed = 0
         self._ratio = math.nan
         self._steady = 0
@@ -81,13 +100,46 @@ class Oracle:
         if now >= self._steady:
             film = ratio / line.plant.coater.width_m
             for cell in range(self._closed, web.closed):
-                self._yield += SHARE * (float(web.volume[cell]) / film - self._yield)
+                self._unseen.append((cell, float(web.volume[cell]) / film))
         self._closed = web.closed
+        seen = self._under("wet_thickness") if self._behind else web.closed
+        while self._unseen and self._unseen[0][0] < seen:
+            told = self._unseen.popleft()[1]
+            known = told if math.isnan(self._yield) else self._yield
+            self._yield = known + SHARE * (told - known)
+
+    def _under(self, gauge: str) -> int:
+        """The cell of the web that is under a gauge of the coater."""
+        line = self._line
+        return int((line.coater.length - line.plant.gauges[gauge].position) / line.web.length)
+
+    def _solids(self) -> float:
+        """Of the slurry in the die; in hindsight, of the web under the gauge."""
+        line = self._line
+        if not self._behind:
+            return line.coater.hose.outlet.solids
+        cell = self._under("mass_loading")
+        return float(line.web.solids[cell]) if 0 <= cell < line.web.closed else math.nan
+
+    def _zero(self) -> float:
+        """What the gap truly is more than it shows, m; in hindsight, when the web was pressed."""
+        line, calender = self._line, self._line.calender
+        zero = line.nature.gap_zero + calender.gap_drift
+        if not self._behind:
+            return zero
+        if calender.load > 0.0:
+            self._pressed.append((calender.length, zero))
+        layout, gauge = line.plant.layout, line.plant.gauges["calendered_thickness"]
+        reach = calender.length - (gauge.position - layout.calender_nip)
+        while len(self._pressed) > 1 and self._pressed[1][0] <= reach:
+            self._pressed.popleft()
+        known = bool(self._pressed) and self._pressed[0][0] <= reach
+        return self._pressed[0][1] if known else math.nan
 
     def _flow(self, target: float) -> float:
         """Pump setpoint, m^3/s, that lays a dry loading, kg/m^2, with the slurry in the die."""
         line = self._line
-        solids = line.coater.hose.outlet.solids
+        solids = self._solids()
         film = target / (solids * slurry_density(solids, line.nature.recipe))
         speed = line.setpoints["Coater.LineSpeed.Setpoint"] / 60.0
         return film * line.plant.coater.width_m * speed / self._yield
@@ -121,4 +173,4 @@ class Oracle:
         share = (after - least) / (before - least)
         load = -float(compaction_resistance(mass, hot, nip)) * math.log(share)
         gap = float(gap_for_line_load(load, mass, before, hot, nature.recipe, nip))
-        return gap + foil - nature.gap_zero - calender.gap_drift
+        return gap + foil - self._zero()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -14,12 +14,20 @@ from joblib import Parallel, delayed
 
 from simulators.line import Emission, VirtualLine, advance_together
 from simulators.scenario import Scenario
+from twin.alarms import Alarm
 from twin.app import load_surrogates
 from twin.cli.assessment.baselines import Ewma, GaugeControl, Pi
 from twin.cli.assessment.control import Controller, Nobody, Twin
 from twin.cli.assessment.loops import find_loops
-from twin.cli.assessment.metrics import Coverage, in_unit, judge_truth, violations
+from twin.cli.assessment.metrics import (
+    Coverage,
+    in_unit,
+    judge_truth,
+    rms_misses,
+    violations,
+)
 from twin.cli.assessment.oracle import Oracle
+from twin.cli.assessment.watch import AlarmWatch, broken_gauges, without_gauge_faults
 from twin.cli.assessment.wire import Wire
 from twin.comparison import Comparison
 from twin.configuration.models import LineConfiguration
@@ -30,7 +38,7 @@ from twin.ports import Surrogate
 from twin.prediction import Prediction
 from twin.samples import Floats
 
-Name = Literal["twin", "none", "ewma", "pi", "oracle"]
+Name = Literal["twin", "none", "ewma", "pi", "oracle", "hindsight"]
 NAMES: Final[tuple[Name, ...]] = get_args(Name)
 EPOCH: Final = 1_767_225_600_000_000_000
 """Line time at which every run starts, ns: 2026-01-01 UTC."""
@@ -100,6 +108,7 @@ class _Course:
         self.virtual = VirtualLine(task.scenario, task.seed, EPOCH, metres, name != "none")
         self.wire = Wire(self.virtual, line)
         self.coverage = Coverage({step: model.outputs for step, model in surrogates.items()}, line)
+        self.alarms = AlarmWatch(line, task.scenario, self.wire)
         self.controller = self._controller(surrogates)
         self.spent, self.decisions = 0.0, 0
 
@@ -115,10 +124,14 @@ class _Course:
                 return GaugeControl(self.line, surrogates, Pi)
             case "oracle":
                 return Oracle(self.virtual, self.wire, find_loops(self.line))
+            case "hindsight":
+                return Oracle(self.virtual, self.wire, find_loops(self.line), behind=True)
 
     def _told(self, event: CoreEvent | Intervention) -> None:
         if isinstance(event, Prediction | Comparison):
             self.coverage.note(event)
+        elif isinstance(event, Alarm):
+            self.alarms.note(event)
 
     def take(self, sent: Emission) -> None:
         """Hand over what the line sent."""
@@ -131,13 +144,17 @@ class _Course:
     def judged(self) -> Run:
         """What came of it."""
         segments = self.virtual.truth().segments
+        whole, lowest = self.coverage.percent()
+        watched = self.alarms.figures(segments, EPOCH) if self.name == "twin" else {}
         return Run(
             self.task.scenario.name,
             self.task.seed,
             self.name,
             {
                 **judge_truth(self.line, self.task.scenario, segments, EPOCH),
-                "interval_coverage": self.coverage.percent,
+                "interval_coverage": whole,
+                "lowest_coverage": lowest,
+                **watched,
                 "constraint_violations": float(violations(self.line, self.wire.moves)),
                 "moves": float(len(self.wire.moves)),
                 "milliseconds_per_decision": 1e3 * self.spent / max(self.decisions, 1),
@@ -165,13 +182,36 @@ def run_task(task: Task, line: LineConfiguration, beside: Path, metres: float | 
     """
     surrogates = load_surrogates(line, beside)
     courses = [_Course(task, name, line, surrogates, metres) for name in task.controllers]
+    healthy = _healthy(task, line, surrogates, metres)
     step, now = int(hand_over(line, task.scenario) * NANOSECONDS), EPOCH
-    while running := [course for course in courses if not course.virtual.finished]:
+    every = [*courses, *healthy]
+    while running := [course for course in every if not course.virtual.finished]:
         now += step
         sent = advance_together([course.virtual for course in running], now)
         for course, emission in zip(running, sent, strict=True):
             course.take(emission)
-    return [course.judged() for course in courses]
+    runs = [course.judged() for course in courses]
+    for course in healthy:
+        told = rms_misses(line, task.scenario, course.virtual.truth().segments, EPOCH)
+        for own, run in zip(courses, runs, strict=True):
+            mine = rms_misses(line, task.scenario, own.virtual.truth().segments, EPOCH)
+            if own.name == course.name:
+                run.figures.update({f"miss_of_healthy_{n}": mine[n] / told[n] for n in told})
+    return runs
+
+
+def _healthy(
+    task: Task,
+    line: LineConfiguration,
+    surrogates: Mapping[str, Surrogate],
+    metres: float | None,
+) -> list[_Course]:
+    """The twin on the same day with healthy gauges, where the scenario breaks some."""
+    if "twin" not in task.controllers or not broken_gauges(task.scenario):
+        return []
+    day = replace(task, scenario=without_gauge_faults(task.scenario))
+    length = metres if metres is not None else task.scenario.metres
+    return [_Course(day, "twin", line, surrogates, length)]
 
 
 def run_all(

@@ -56,6 +56,11 @@ class Wire:
         name = self._signals.get(tag, ("", 1.0, 0.0))[0]
         return name if name in self.line.signals else None
 
+    def gauge(self, topic: str) -> int | None:
+        """The tag that a gauge of the line reports to; None where the configuration has none."""
+        found = self._topics.get((f"virtual-line/gauges/{topic}", None))
+        return None if found is None else found[0]
+
     def batch(self, sent: Emission) -> SampleBatch:
         """What the line sent, as connectors would deliver it."""
         rows = [
