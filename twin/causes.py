@@ -72,10 +72,12 @@ class Causes:
         said = chain(probes).mean[:, columns]
         with np.errstate(invalid="ignore", divide="ignore"):
             moved = np.nan_to_num((said[1:] - said[0]) / np.abs(said[0]))
-        found = [
-            Cause(tag, column, np.eye(len(columns))[column])
-            for column, tag in enumerate(self._gauges.values())
-        ]
+        corrected = self._corrected()
+        found = []
+        for column, tag in enumerate(self._gauges.values()):
+            # where slopes are not known, a reading that moves alone accuses nobody
+            accused = column if corrected[column] or not any(corrected) else None
+            found.append(Cause(tag, accused, np.eye(len(columns))[column]))
         for variable, signature in zip(chain.variables, moved, strict=True):
             step = variable.name.partition(".")[0]
             brewed = self._line.steps[step].runs_on in self._line.batches
@@ -98,13 +100,18 @@ class Causes:
 
         Where nobody knows the zero of an input, slopes that depend on it are known by a factor.
         """
-        told = []
+        corrected = self._corrected()
+        if not any(corrected):
+            return [signature]
+        return [np.where(corrected, signature, factor * signature) for factor in BENT]
+
+    def _corrected(self) -> list[bool]:
+        """Which gauges' readings tell the zero of an input that nobody knows."""
+        found = []
         for name in self._gauges:
             step, _, output = name.partition(".")
-            told.append(self._line.steps[step].outputs[output].correction in self._inputs(name))
-        if not any(told):
-            return [signature]
-        return [np.where(told, signature, factor * signature) for factor in BENT]
+            found.append(self._line.steps[step].outputs[output].correction in self._inputs(name))
+        return found
 
     def _inputs(self, output: str) -> Sequence[str]:
         return self._surrogates[output.partition(".")[0]].inputs

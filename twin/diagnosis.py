@@ -34,6 +34,8 @@ EARLY: Final = 40
 """Rows before which the noise of the gauges is hardly known."""
 CERTAIN: Final = 20.0
 """Score from which on something has happened: a score of a healthy line is chi square."""
+CERTAIN_DRIFT: Final = 16.0
+"""The same for a ramp, which chance draws less often."""
 CERTAIN_EARLY: Final = 60.0
 MARGIN: Final = 4.0
 """Score by which a gauge must explain the rows better than any other cause."""
@@ -493,10 +495,12 @@ class Diagnosis:
     def _decide(self, web: _Web, found: Sequence[Found], time: int, verdicts: Verdicts) -> None:
         """What follows from the cause that stands out, where one does."""
         early = web.panel.count < EARLY
-        if not found or found[0].score < (CERTAIN_EARLY if early else CERTAIN):
+        if not found:
             return
-        best = found[0]
-        if web.panel.count - best.since < FEWEST:
+        best, lasted = found[0], web.panel.count - found[0].since
+        drifts = best.ramp and lasted >= RECENT
+        certain = CERTAIN_EARLY if early else CERTAIN_DRIFT if drifts else CERTAIN
+        if best.score < certain or lasted < FEWEST:
             return
         if best.cause.gauge is None:
             rival = max((f.score for f in found if f.cause.gauge is not None), default=0.0)
@@ -511,8 +515,7 @@ class Diagnosis:
                 return
         row = max(0, best.since - web.panel.first)
         since = int(self._table.time(f"{gauge.name}.read", np.array([web.segments[row]]))[0])
-        lasting = web.panel.count - best.since >= RECENT
-        kind = "drifting" if best.ramp and lasting else "biased"
+        kind = "drifting" if drifts else "biased"
         evidence = self._explain(web, gauge, best, found, web.segments[row])
         gauge.since_row = best.since
         self._suspect(gauge, kind, since, time, evidence, verdicts)
