@@ -10,7 +10,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench clean debian
+.PHONY: help demo test check bench faults browser soak fuzz clean debian
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ demo: $(VENV)/run.stamp  ## coat 300 m on the virtual line, with the twin beside
 	$(BIN)/twin demo --metres 300 --auto-accept
 
 test: debian check  ## check, then all tests with coverage, against real servers
-	$(BIN)/python -m pytest -m "not bench" -n 2 --dist loadscope --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not bench and not faults and not browser and not soak" -n 2 --dist loadscope --cov --cov-report=term
 
 check: $(VENV)/test.stamp  ## style, types and import contracts
 	$(BIN)/ruff check
@@ -28,7 +28,23 @@ check: $(VENV)/test.stamp  ## style, types and import contracts
 	$(BIN)/lint-imports
 
 bench: $(VENV)/test.stamp debian  ## measurements, printed as ratios to a named reference
-	$(BIN)/python -m pytest -m bench -s
+	$(BIN)/python -m pytest -m "bench and not browser" -s
+
+faults: $(VENV)/test.stamp debian  ## servers, disks and the twin itself killed, filled and set, and what it cost
+	$(BIN)/python -m pytest tests/faults -s
+
+browser: $(VENV)/test.stamp debian  ## every page of the screen in a real browser; pictures in var/screens
+	$(BIN)/python -m pytest tests/browser -s
+
+soak: $(VENV)/test.stamp debian  ## half an hour at 2 000 samples/s: what grows? (SOAK_MINUTES=...)
+	$(BIN)/python -m pytest tests/soak -m soak -s
+
+fuzz: $(VENV)/test.stamp  ## what comes in made up by atheris, a minute for each way in
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[test,fuzz]'
+	@for way in mqtt configuration spool certificate; do \
+	  echo "fuzz: $$way"; \
+	  $(BIN)/python -m tests.fuzz.target $$way -max_total_time=60 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
@@ -54,12 +70,16 @@ $(VENV)/test.stamp: $(VENV)/run.stamp
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[test]'
 	@touch $@
 
-# A broker and a JavaScript run-time: the foreign peers that the tests talk to.
+# A broker, time-series stores and a JavaScript run-time: the foreign peers that the tests talk to.
 debian:
 	@missing=; \
 	command -v mosquitto >/dev/null || missing="$$missing mosquitto"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	command -v influxd >/dev/null || missing="$$missing influxdb"; \
+	command -v victoria-metrics >/dev/null || missing="$$missing victoria-metrics"; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || command -v sudo >/dev/null; }; \
 	then $(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; \

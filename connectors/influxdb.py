@@ -31,6 +31,7 @@ from connectors.line_protocol import (
     quoted,
     sample_lines,
 )
+from connectors.outage import Outage
 from connectors.store_tls import tls_context
 from twin.configuration.historians import HistorianSecurity, InfluxHistorianConfiguration
 from twin.ports import Buckets, Event, HistorianError, Refused
@@ -88,6 +89,7 @@ class InfluxHistorian:
             ssl_context=tls_context(trusts) if at.url.startswith("https:") else None,
         )
         self._writer = self._client.write_api(SYNCHRONOUS)
+        self._outage = Outage()
 
     def close(self) -> None:
         """Close the connections."""
@@ -120,6 +122,7 @@ class InfluxHistorian:
         """Samples with start <= time < end, ordered by time, then tag; with laboratory values."""
         if not len(tags):
             return SampleBatch.of([], [], [])
+        self._outage.check(self._at.url)
         where = f"{self._of(tags)} AND time >= {start} AND time < {end}"
         samples = self._samples(f"SELECT quality, value, doubtful FROM {SAMPLES} WHERE {where}")
         samples = samples.rows(np.lexsort((samples.tag, samples.time)))
@@ -131,6 +134,7 @@ class InfluxHistorian:
         """The last sample of each tag that has one."""
         if not len(tags):
             return SampleBatch.of([], [], [])
+        self._outage.check(self._at.url)
         return self._samples(
             f"SELECT last(quality) AS quality, value, doubtful FROM {SAMPLES}"
             f" WHERE {self._of(tags)}"
@@ -148,6 +152,7 @@ class InfluxHistorian:
         found = {tag: Buckets(nowhere, nothing, nothing, nothing, nowhere) for tag in tags}
         if not len(tags):
             return found
+        self._outage.check(self._at.url)
         width = -(-(end - start) // count)
         columns = self._columns(
             f"SELECT min(value), mean(value), max(value), count(value) FROM {SAMPLES}"
@@ -167,6 +172,7 @@ class InfluxHistorian:
 
     def events(self, start: int, end: int) -> list[Event]:
         """Events with start <= time < end, ordered by time; those of one moment in no order."""
+        self._outage.check(self._at.url)
         return [event for event, _ in self._events(start, end)]
 
     def retain(self, since: int) -> int:
@@ -364,8 +370,13 @@ class InfluxHistorian:
     def _reporting(self) -> Iterator[None]:
         try:
             yield
-        except (InfluxDBError, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            self._outage.begin(said(error))
             raise HistorianError(self._at.url, said(error)) from error
+        except (InfluxDBError, ValueError) as error:
+            self._outage.end()
+            raise HistorianError(self._at.url, said(error)) from error
+        self._outage.end()
 
 
 class _Writing:

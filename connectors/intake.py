@@ -69,7 +69,7 @@ class Counters:
         logged_at, logged = self._logged.get(reason, (-_LOG_PAUSE, 0))
         if now - logged_at >= _LOG_PAUSE:
             self._logged[reason] = (now, count)
-            shown = {name: str(fact)[:_EXCERPT] for name, fact in facts.items()}
+            shown = {name: _printable(fact) for name, fact in facts.items()}
             _LOG.warning(
                 "input refused", connector=self.name, reason=reason, count=count - logged, **shown
             )
@@ -87,6 +87,15 @@ class Counters:
             self.error,
             tuple(self._incidents),
         )
+
+
+def _printable(fact: object) -> str:
+    """An excerpt that every stream can take: a peer may send half a character, or huge numbers."""
+    try:
+        text = str(fact)[:_EXCERPT]
+    except ValueError:  # Python writes no integer of more than some thousand digits
+        text = "a number too long to write"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Intake(Generic[Item]):

@@ -28,7 +28,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from connectors.intake import Counters, Intake, pauses
 from connectors.mqtt_security import broken_off, explained, refusal, secure
 from connectors.refusal import RefusedError
-from connectors.unit_names import mismatch
+from connectors.unit_names import UnitCheck
 from twin.clock import Clock
 from twin.configuration.models import LineConfiguration, MqttAddress, MqttConnector
 from twin.ports import ConnectionState
@@ -49,6 +49,8 @@ _STATUS: Final = {"good": 0, "ok": 0, "uncertain": UNCERTAIN, "bad": BAD}
 _NOT_FINITE: Final = frozenset({"nan", "inf", "+inf", "-inf", "infinity", "-infinity"})
 _PER_UNIT: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _LATEST: Final = 1 << 63
+_LARGEST: Final = 2.0**53
+"""Of numbers of rolls and batches: beyond it a double is no count."""
 _KEEP_ALIVE: Final = 10
 _PATIENCE: Final = 5.0
 _PACKETS_AT_ONCE: Final = 200
@@ -66,6 +68,7 @@ class _Signal:
     value: tuple[str, ...]
     time: tuple[str, ...]
     where: tuple[tuple[tuple[str, ...], str], ...]
+    mismatch: UnitCheck
 
     @property
     def offline(self) -> bool:
@@ -383,6 +386,8 @@ class MqttSource:
         if not signal.offline:
             return _Row(signal.index, time, value, quality)
         if quality >> 30 == 2:
+            if quality == BAD:  # everything else that is bad was counted where it was found
+                self._counters.refuse("bad status", tag=tag, topic=topic)
             return None
         return self._offline(signal, topic, message, time, value)
 
@@ -407,7 +412,7 @@ class MqttSource:
             if not isinstance(unit, str):
                 self._counters.refuse("no unit", row, tag=tag, topic=topic)
                 return math.nan, BAD_TYPE_MISMATCH
-            wrong = mismatch(unit[:40], signal.tag.unit)
+            wrong = signal.mismatch(unit[:40])
             if wrong is not None:
                 self._counters.refuse("wrong unit", row, tag=tag, topic=topic, problem=wrong)
                 return math.nan, BAD_TYPE_MISMATCH
@@ -432,7 +437,7 @@ class MqttSource:
             number = None
             if path is not None:
                 number = _finite(_at(message, tuple(path.split("."))))
-                if number is None:
+                if number is None or abs(number) > _LARGEST:
                     self._counters.refuse(
                         "no material", tag=signal.tag.name, topic=topic, field=path
                     )
@@ -572,6 +577,7 @@ def _signals(name: str, configuration: LineConfiguration) -> tuple[_Signal, ...]
                 tuple(address.value.split(".")),
                 tuple(address.time.split(".")),
                 where,
+                UnitCheck(tag.unit),
             )
         )
     return tuple(signals)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Final
 
 from twin.units import same_dimension, to_si
@@ -24,6 +23,7 @@ _SPELLINGS: Final = {
     "min-1": "1/min",
     "min⁻¹": "1/min",
 }
+_SPELLINGS_KEPT: Final = 16
 _SIGNS: Final = str.maketrans({"µ": "u", "μ": "u", "²": "^2", "³": "^3", "·": "*", "Ω": "ohm"})
 
 
@@ -33,7 +33,6 @@ def pint_name(spelling: str) -> str:
     return _SPELLINGS.get(plain) or plain.translate(_SIGNS)
 
 
-@cache
 def mismatch(theirs: str, ours: str) -> str | None:
     """Why a peer's unit is not the configured one; None where both are the same."""
     name = pint_name(theirs)
@@ -49,3 +48,26 @@ def mismatch(theirs: str, ours: str) -> str | None:
     ):
         return None
     return f"the unit is {theirs!r}, not the configured {ours!r}"
+
+
+class UnitCheck:
+    """Compares the units that a peer writes into its messages with the configured one.
+
+    It remembers a few spellings, and beyond them asks no more: who sends another one every time
+    sends nonsense.
+
+    Args:
+        ours: the configured unit.
+    """
+
+    def __init__(self, ours: str) -> None:
+        self._ours = ours
+        self._known: dict[str, str | None] = {}
+
+    def __call__(self, theirs: str) -> str | None:
+        """Why a unit is not the configured one; None where both are the same."""
+        if theirs not in self._known:
+            if len(self._known) >= _SPELLINGS_KEPT:
+                return "there were too many different units already"
+            self._known[theirs] = mismatch(theirs, self._ours)
+        return self._known[theirs]

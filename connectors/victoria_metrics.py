@@ -46,6 +46,7 @@ _NEVER: Final = -1
 _FIRST_LOOK_BACK: Final = 600_000
 """ms"""
 _AGO: Final = 4 * DAY
+"""ms"""
 _DIFFERENCE: Final = 1e-9
 """Relative; values as close as this are the same sample come again."""
 _ROLLUPS: Final = ("min_over_time", "avg_over_time", "max_over_time", "count_over_time")
@@ -140,6 +141,7 @@ class VictoriaMetricsHistorian:
         """Samples with start <= time < end, ordered by time, then tag; with laboratory values."""
         if not len(tags) or end <= start:
             return SampleBatch.of([], [], [])
+        self._server.outage.check(self._server.url)
         self._server.flush()
         first, last = _from(start), _from(end) - 1
         samples, _ = self._stored(tags, first, last)
@@ -149,6 +151,8 @@ class VictoriaMetricsHistorian:
 
     def latest(self, tags: Sequence[int]) -> SampleBatch:
         """The last sample of each tag that has one, from memory."""
+        if not self._known:
+            self._server.outage.check(self._server.url)
         self._know_last()
         chosen = np.asarray(tags, np.int64)
         return _in_nanoseconds(self._last.rows(chosen[self._last.time[chosen] != _NEVER]), ())
@@ -161,6 +165,7 @@ class VictoriaMetricsHistorian:
         """
         if count < 1 or end <= start:
             raise ValueError("ask for at least one bucket over a time that ends after it starts")
+        self._server.outage.check(self._server.url)
         self._server.flush()
         first, after = _from(start), _from(end)
         width = max(-(-(after - first) // count), 1)
@@ -187,6 +192,7 @@ class VictoriaMetricsHistorian:
         """Events with start <= time < end, ordered by time; those of one moment in no order."""
         if end <= start:
             return []
+        self._server.outage.check(self._server.url)
         self._server.flush()
         match = self._selector(f"{EVENTS}_happened")
         found = {
@@ -398,7 +404,7 @@ class VictoriaMetricsHistorian:
     def _selector(self, name: str, tags: Sequence[int] | None = None, more: str = "") -> str:
         """The series of a name, a regular expression, of this line."""
         chosen = f"__name__=~{json.dumps(name)},line={_quoted(self._line)}{more}"
-        if tags is not None and len(tags) < len(self._tags):
+        if tags is not None:
             names = "|".join(re.escape(self._tags[tag].name) for tag in tags)
             chosen += f",tag=~{_quoted(names)}"
         return "{" + chosen + "}"

@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 import numpy as np
 import orjson
 
+from connectors.outage import Outage
 from connectors.store_tls import tls_context
 from twin.configuration.historians import HistorianSecurity, VictoriaHistorianConfiguration
 from twin.ports import HistorianError
@@ -21,7 +22,10 @@ from twin.samples import Bools, Ints
 
 DAY: Final = 86_400_000
 """ms"""
-_TIMEOUT: Final = 30.0
+_CONNECTS: Final = 5.0
+"""Seconds to connect."""
+_ANSWERS: Final = 30.0
+"""Seconds until an answer comes."""
 _UNITS: Final = {"h": DAY // 24, "d": DAY, "w": 7 * DAY, "y": 365 * DAY, "": 31 * DAY}
 """Of its flags that say how long it keeps something, ms."""
 _STARTED: Final = re.compile(r"^vm_app_start_timestamp (\S+)", re.MULTILINE)
@@ -55,10 +59,11 @@ class VictoriaServer:
         host, port = parts.hostname or "", parts.port
         trusts = at.security.trusts if isinstance(at.security, HistorianSecurity) else ()
         self._http = (
-            HTTPSConnection(host, port, timeout=_TIMEOUT, context=tls_context(trusts))
+            HTTPSConnection(host, port, timeout=_CONNECTS, context=tls_context(trusts))
             if parts.scheme == "https"
-            else HTTPConnection(host, port, timeout=_TIMEOUT)
+            else HTTPConnection(host, port, timeout=_CONNECTS)
         )
+        self.outage = Outage()
         self._started: str | None = None
         self._anew = False
         self.retention = 0.0
@@ -75,6 +80,11 @@ class VictoriaServer:
         if waiting is not None and not select([waiting], [], [], 0)[0]:
             return
         self._http.close()
+        try:
+            self._http.connect()
+        except OSError as error:
+            raise self._unanswered(error) from error
+        self._http.sock.settimeout(_ANSWERS)
         figures = self._answer("GET", "/metrics", b"", {}).decode()
         started = _STARTED.search(figures)
         if started is None:
@@ -180,10 +190,16 @@ class VictoriaServer:
         try:
             self._http.request(method, self._path + path, body, {**self._headers, **headers})
             response = self._http.getresponse()
-            return response, response.read()
+            content = response.read()
         except (OSError, HTTPException) as error:
-            self._http.close()
-            raise HistorianError(self.url, str(error) or type(error).__name__) from error
+            raise self._unanswered(error) from error
+        self.outage.end()
+        return response, content
+
+    def _unanswered(self, error: Exception) -> HistorianError:
+        self._http.close()
+        self.outage.begin(str(error) or type(error).__name__)
+        return HistorianError(self.url, str(error) or type(error).__name__)
 
 
 def _range(first: int, last: int) -> dict[str, Any]:

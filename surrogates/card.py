@@ -7,6 +7,7 @@ from typing import Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
+from twin.files import FileName
 from twin.units import to_si
 
 Method = Literal["bias", "residual", "retrain"]
@@ -130,7 +131,8 @@ class Card(_Part):
     """All that a step needs to know of a model, kept beside the ONNX file and inside it."""
 
     name: str
-    version: str
+    version: FileName
+    """A part of the names of copies."""
     step: str
     kind: str
     """What sort of model it is, in a few words."""

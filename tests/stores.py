@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -29,6 +31,7 @@ class Server:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.context: ssl.SSLContext | None = None
         self._health = health
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -66,6 +69,16 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def pause(self) -> None:
+        """It holds its connections and says nothing any more."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on where it was."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """As a service manager would."""
         if self._process is not None:
@@ -74,7 +87,9 @@ class Server:
             self._process = None
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as response:
+        with urllib.request.urlopen(
+            f"{self.url}{path}", timeout=10, context=self.context
+        ) as response:
             content: bytes = response.read()
         return content
 

@@ -7,10 +7,11 @@ reports it, and reports again when it is over; the book makes alarms of it that 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Final, Literal, get_args
 
 from twin.ingest import NANOSECONDS
+from twin.snapshot import Snapshot
 
 Source = Literal["diagnosis", "trust", "connector", "store", "job"]
 Priority = Literal["critical", "high", "medium", "low"]
@@ -180,15 +181,37 @@ class AlarmBook:
         """The alarms that are not cleared, the most urgent first."""
         return sorted(self._alarms.values(), key=urgency)
 
-    def restore(self, alarms: Iterable[Alarm], time: int) -> list[Alarm]:
+    def snapshot(self) -> Snapshot:
+        """Alarms, and reports that are to take effect."""
+        return {
+            "alarms": [asdict(alarm) for alarm in self._alarms.values()],
+            "pending": [[due, asdict(report)] for due, report in self._pending.values()],
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        for values in state["alarms"]:
+            self._put(Alarm(**{**values, "evidence": tuple(values["evidence"])}))
+        for due, values in state["pending"]:
+            report = Report(**{**values, "evidence": tuple(values["evidence"])})
+            self._pending[report.key] = (due, report)
+
+    def recall(self, alarms: Iterable[Alarm], time: int) -> list[Alarm]:
         """Go on with what stood when the service ended; causes that last will be reported again."""
         changes = []
         for alarm in alarms:
+            if alarm.key in self._alarms:
+                continue
             state: State = "shelved" if alarm.state == "shelved" else "returned"
             if alarm.state in ("acknowledged", "cleared"):
                 state = "cleared"
             changes.append(self._put(replace(alarm, state=state, active=False, changed=time)))
         return changes
+
+    def causes(self) -> dict[str, bool]:
+        """By key what was reported last, of causes that are alarms or about to be."""
+        standing = {key: alarm.active for key, alarm in self._alarms.items()}
+        return standing | {key: report.active for key, (_, report) in self._pending.items()}
 
     def _find(self, identity: str) -> Alarm:
         for alarm in self._alarms.values():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from twin.prediction import Predictor, station_web
 from twin.samples import Bools, Floats, Ints
 from twin.tracking import Tracker
 from twin.units import to_si
+
+NEVER: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class Comparison:
     measured: Floats
     residual: Floats
     """Measured minus predicted; NaN where there was no prediction or the material has a splice."""
+    sigma: Floats
+    """Of the prediction, as it was stated when the material left the step; NaN without one."""
 
 
 def gauge_columns(line: LineConfiguration, tags: Mapping[str, int]) -> list[Column]:
@@ -89,21 +94,29 @@ class Comparator:
             if output.calculated_from is not None
         }
 
-    def learn(self, step: str, output: str, passage: Passage) -> Passage | None:
-        """Take a gauge's readings of segments; gives those with a value, None if there are none."""
-        read = np.isfinite(passage.value)
-        return self._learn(step, output, passage, read, passage.value)
+    def learn(
+        self, step: str, output: str, passage: Passage, forgotten: Sequence[tuple[int, int]] = ()
+    ) -> Passage | None:
+        """Take what of a gauge's readings may be followed; gives it, None if it is nothing.
 
-    def calculate(self, step: str, output: str, passage: Passage) -> Passage | None:
+        Args:
+            step: the step.
+            output: its structure parameter.
+            passage: when each reading may be followed.
+            forgotten: since when what was learned does not hold, and when that was found.
+        """
+        read = np.isfinite(passage.value)
+        return self._learn(step, output, passage, read, passage.value, forgotten)
+
+    def calculate(
+        self, step: str, output: str, passage: Passage, forgotten: Sequence[tuple[int, int]] = ()
+    ) -> Passage | None:
         """Take a porosity calculated from loading and thickness of the same segments."""
         source = self._calculated[f"{step}.{output}"]
-        name = f"{source.mass_loading}.measured"
-        loading = self._table.value(name, passage.segments)
-        in_time = self._table.time(name, passage.segments) <= passage.time
+        loading = self._predictor.measured(source.mass_loading, passage.segments, passage.time)
         with np.errstate(divide="ignore", invalid="ignore"):
             porosity = 1.0 - loading / (source.skeletal_density * passage.value)
-        known = np.isfinite(porosity) & in_time
-        return self._learn(step, output, passage, known, porosity)
+        return self._learn(step, output, passage, np.isfinite(porosity), porosity, forgotten)
 
     def calculated_on(self, column: str) -> list[tuple[str, str]]:
         """Steps and outputs calculated when the thickness in `column` has been measured."""
@@ -126,20 +139,36 @@ class Comparator:
             self._teach(step, output, segments, times, np.array([value]))
         predicted = self._table.value(f"{name}.predicted", segments)
         measured = np.array([value])
-        return Comparison(step, output, segments, times, predicted, measured, measured - predicted)
+        residual = measured - predicted
+        sigma = self._stated(name, segments)
+        return Comparison(step, output, segments, times, predicted, measured, residual, sigma)
 
     def _learn(
-        self, step: str, output: str, passage: Passage, known: Bools, value: Floats
+        self,
+        step: str,
+        output: str,
+        passage: Passage,
+        known: Bools,
+        value: Floats,
+        forgotten: Sequence[tuple[int, int]],
     ) -> Passage | None:
-        if not known.any():
-            return None
         segments, time, measured = passage.segments[known], passage.time[known], value[known]
         name = f"{step}.{output}"
         self._table.put(f"{name}.measured", segments, measured, time)
         usable = self._usable(name, segments, time)
-        if usable.any():
-            self._teach(step, output, segments[usable], time[usable], measured[usable])
-            self.last[name] = int(segments[usable][-1])
+        begin = 0
+        for since, found in (*forgotten, (0, NEVER)):
+            end = int(np.searchsorted(time, found))
+            part = np.arange(len(time))
+            part = part[(part >= begin) & (part < end) & usable]
+            if len(part):
+                self._teach(step, output, segments[part], time[part], measured[part])
+                self.last[name] = int(segments[part[-1]])
+            if found != NEVER:
+                self._estimators[name].forget_since(since, found)
+            begin = end
+        if not known.any():
+            return None
         return Passage(passage.column, segments, time, measured, passage.spread[known])
 
     def _teach(self, step: str, output: str, segments: Ints, time: Ints, measured: Floats) -> None:
@@ -176,14 +205,35 @@ class Comparator:
         predicted = np.isfinite(self._table.value(name, segments))
         return predicted & ~self._tracker.spliced(segments, time)
 
-    def compare(self, step: str, output: str, read: Passage) -> Comparison:
-        """Measurements beside the predictions that were made when the material left the step."""
+    def compare(
+        self, step: str, output: str, read: Passage, followed: Ints | None = None
+    ) -> Comparison:
+        """Measurements beside the predictions that were made when the material left the step.
+
+        Args:
+            step: the step.
+            output: its structure parameter.
+            read: what was measured.
+            followed: the segments that were read while nothing spoke against the gauge; the
+                others do not count for the intervals; all do without it.
+        """
         name = f"{step}.{output}"
         predicted = self._table.value(f"{name}.predicted", read.segments)
         usable = self._usable(name, read.segments, read.time)
         residual = np.where(usable, read.value - predicted, np.nan)
         score = np.abs(residual) / self._table.value(f"{name}.sigma", read.segments)
         known = np.isfinite(score)
+        if followed is not None:
+            known &= np.isin(read.segments, followed)
         left = self._table.time(f"{name}.sigma", read.segments)
         self._predictor.margins[name].update(read.time[known], left[known], score[known])
-        return Comparison(step, output, read.segments, read.time, predicted, read.value, residual)
+        sigma = self._stated(name, read.segments)
+        return Comparison(
+            step, output, read.segments, read.time, predicted, read.value, residual, sigma
+        )
+
+    def _stated(self, name: str, segments: Ints) -> Floats:
+        """The honest sigma that a prediction had when the material left the step, SI."""
+        column = f"{name}.sigma"
+        left = self._table.time(column, segments)
+        return self._table.value(column, segments) * self._predictor.margins[name].at(left - 1)

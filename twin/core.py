@@ -17,6 +17,8 @@ from twin.advice import Advisor
 from twin.alarms import Acknowledged, Alarm, AlarmBook, Priority, Report, Shelved
 from twin.comparison import Comparator, Comparison, gauge_columns, make_estimators
 from twin.configuration.models import LineConfiguration, Mode
+from twin.diagnosis import Diagnosis, Doubt
+from twin.editing import EditRefusedError, edited
 from twin.fitting import check, conditions
 from twin.genealogy import BatchReleased, Milestone
 from twin.guard import Guard
@@ -27,7 +29,7 @@ from twin.passage import Passage
 from twin.ports import Surrogate, WriteOutcome
 from twin.prediction import BatchPrediction, Prediction, Predictor, input_columns
 from twin.promise import Judgement, Promises
-from twin.recommendation import Recommendation, State
+from twin.recommendation import Change, Recommendation, State
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
 from twin.snapshot import Renumbering, Snapshot, SnapshotError
 from twin.tracking import MEMORY, Tracked, Tracker
@@ -67,10 +69,13 @@ class Core:
         inputs, gauges = input_columns(line, index), gauge_columns(line, index)
         names = [column.name for column in (*inputs, *gauges)]
         for step, config in line.steps.items():
-            names += [f"{step}.{name}" for name in surrogates[step].inputs]
+            names += [
+                f"{step}.{name}{k}" for name in surrogates[step].inputs for k in ("", ".told")
+            ]
             for output in (*config.outputs, *surrogates[step].outputs):
                 name = f"{step}.{output}"
                 names += [name, f"{name}.predicted", f"{name}.sigma", f"{name}.measured"]
+                names += [f"{name}.alone", f"{name}.read"]
         self.table = MaterialTable(list(dict.fromkeys(names)))
         self.trust = Trust({name: step.mode for name, step in line.steps.items()})
         batch_inputs = {
@@ -87,6 +92,9 @@ class Core:
         self.predictor = Predictor(line, surrogates, self.table, self.tracker, self.estimators)
         self._comparator = Comparator(
             line, self.table, self.tracker, self.estimators, self.predictor
+        )
+        self.diagnosis = Diagnosis(
+            line, gauges, surrogates, self.table, self.tracker, self.predictor
         )
         self._advisor = Advisor(
             line,
@@ -150,6 +158,7 @@ class Core:
             now: line time, ns.
         """
         self.received += len(batch)
+        self.kept = batch  # what cannot be judged is kept as it came
         judged = self._ingest.judge(batch, now)
         self.rejected.update(judged.rejected)
         self.kept = judged.kept
@@ -177,11 +186,12 @@ class Core:
 
         Raises:
             KeyError: no such recommendation waits for it, or there is no such alarm.
+            EditRefusedError: the guard refuses the setpoints that a person chose.
             ValueError: an alarm may not be shelved for so long.
         """
         match intervention:
-            case Decided(time, identity, accept, by, note):
-                return self.decide(identity, accept, by, time, note)
+            case Decided(time, identity, accept, by, note, setpoints):
+                return self.decide(identity, accept, by, time, note, setpoints)
             case Wrote(time, identity, outcomes):
                 return self.wrote(identity, outcomes, time)
             case ModeSet(time, step, mode, by):
@@ -264,8 +274,9 @@ class Core:
                 self.table.put(passage.column.name, passage.segments, passage.value, passage.time)
         predictions: list[Prediction] = []
         comparisons: list[Comparison] = []
+        verdicts = self.diagnosis.follow(passages, tracked.conditions)
+        doubts: list[Doubt | Report] = [*verdicts.doubts, *verdicts.reports]
         judgements: list[Judgement] = []
-        doubts: list[tuple[int, str, str, str]] = []
         decisions: list[tuple[int, str]] = []
         for name, step in self.line.steps.items():
             left = None
@@ -274,17 +285,32 @@ class Core:
             # what a stretch of samples holds is learned first, then looked up by time: so nothing
             # depends on how long the stretch is
             said = None if left is None else self.predictor.ask(name, left)
-            found: list[tuple[str, str, Passage | None]] = []
+            found: list[tuple[str, str, Passage, Ints]] = []
             for output in step.outputs:
                 column = f"{name}.{output}.measured"
                 read = passages.get(column)
+                lesson = verdicts.lessons.get(f"{name}.{output}")
+                if lesson is None:
+                    continue
+                followed = lesson.passage(self.diagnosis.gauges[f"{name}.{output}"].column)
+                forgotten = verdicts.forgotten.get(f"{name}.{output}", [])
+                self._comparator.learn(name, output, followed, forgotten)
+                for calculated in self._comparator.calculated_on(column):
+                    forgotten = verdicts.forgotten.get(".".join(calculated), [])
+                    made = self._comparator.calculate(*calculated, followed, forgotten)
+                    if made is not None:
+                        found.append((*calculated, made, made.segments))
                 if read is None:
                     continue
-                found.append((name, output, self._comparator.learn(name, output, read)))
-                found += [
-                    (*calculated, self._comparator.calculate(*calculated, read))
-                    for calculated in self._comparator.calculated_on(column)
-                ]
+                if np.isfinite(read.value).any():
+                    found.append(
+                        (
+                            name,
+                            output,
+                            read.where(np.isfinite(read.value)),
+                            np.array(lesson.counted, np.int64),
+                        )
+                    )
                 if f"{name}.{output}" in self._advisor.goals(step.runs_on):
                     doubts += self._judge_gauge(name, output, read)
                 if f"{name}.{output}" in self._advisor.watched(step.runs_on):
@@ -292,15 +318,15 @@ class Core:
             if said is not None:
                 predictions.append(self.predictor.correct(said))
                 doubts += self._judge_domain(predictions[-1])
-            for of, output, learned in found:
-                if learned is not None:
-                    comparisons.append(self._comparator.compare(of, output, learned))
-                    judgements += self._promises.read(of, output, learned)
+            for of, output, measured, segments in found:
+                comparisons.append(self._comparator.compare(of, output, measured, segments))
+                followed = measured.where(np.isin(measured.segments, segments))
+                judgements += self._promises.read(of, output, followed)
         events: list[CoreEvent] = [*map(self.predictor.honest, predictions), *comparisons]
         events += judgements
-        doubts.sort()
+        doubts.sort(key=lambda each: each.time)
         for time, web in sorted(decisions):
-            while doubts and doubts[0][0] <= time:
+            while doubts and doubts[0].time <= time:
                 events += self._raise(doubts.pop(0))
             events += self.expire(time)
             events += self._decide(web, time)
@@ -308,9 +334,12 @@ class Core:
             events += self._raise(doubt)
         return events
 
-    def _raise(self, doubt: tuple[int, str, str, str]) -> list[CoreEvent]:
-        time, step, kind, reason = doubt
-        return self._fell(self.trust.doubt(step, kind, reason, time))
+    def _raise(self, doubt: Doubt | Report) -> list[CoreEvent]:
+        if isinstance(doubt, Report):
+            return [*self.alarms.report(doubt)]
+        return self._fell(
+            self.trust.doubt(doubt.step, doubt.kind, doubt.reason, doubt.time, doubt.bars)
+        )
 
     def _fell(self, changes: list[ModeChange]) -> list[CoreEvent]:
         """Changes of mode, with the alarms that they are."""
@@ -344,25 +373,54 @@ class Core:
         """Whether the modes of all its steps let the twin write it without a person."""
         return all(self.trust.mode(change.step) == "twin" for change in recommendation.changes)
 
+    def objection(self, measurement: OfflineMeasurement, now: int) -> str:
+        """Why a laboratory value that comes at `now` (ns) cannot be used; empty if it can."""
+        return self._ingest.objection(measurement, now)
+
+    def objections(self, recommendation: Recommendation, now: int) -> list[str]:
+        """Why the guard would not let a recommendation be written at `now` (ns), as sentences."""
+        return self._guard.objections(recommendation, self.latest, self.latest_time, now)
+
     def decide(
-        self, identity: str, accept: bool, by: str, now: int, note: str = ""
+        self,
+        identity: str,
+        accept: bool,
+        by: str,
+        now: int,
+        note: str = "",
+        setpoints: Sequence[tuple[int, float]] = (),
     ) -> list[CoreEvent]:
         """Accept or reject an open recommendation; the guard may still refuse an accepted one.
 
+        Args:
+            identity: of the recommendation.
+            accept: or reject.
+            by: who decides.
+            now: line time, ns.
+            note: why.
+            setpoints: tags and values, SI, that a person changes before accepting.
+
         Raises:
             KeyError: no such recommendation waits for a decision.
+            EditRefusedError: the guard refuses the changed setpoints; it goes on waiting.
         """
         standing = self._standing(identity, "proposed")
+        if accept and setpoints:
+            standing = edited(self, standing, setpoints)
+            note = "; ".join(each for each in (standing.note, note) if each)
+            refused = self.objections(standing, now)
+            if refused:
+                raise EditRefusedError(refused)
         if not accept:
             del self.open[standing.web]
             return [standing.become("rejected", by, note)]
-        objections = self._guard.objections(standing, self.latest, now)
+        objections = self.objections(standing, now)
         if objections:
             del self.open[standing.web]
             return [standing.become("expired", by, "; ".join(objections))]
         accepted = standing.become("accepted", by, note)
         self.open[standing.web] = accepted
-        self._guard.wrote(accepted, now)
+        self._guard.wrote(accepted.changes, self.latest, now)
         return [accepted]
 
     def wrote(self, identity: str, outcomes: Sequence[WriteOutcome], now: int) -> list[CoreEvent]:
@@ -383,10 +441,16 @@ class Core:
             f"{self.tags[outcome.write.tag].name} {outcome.status}: {outcome.reason}"
             for outcome in wrong
         )
+        self._guard.took_back(standing.changes, now)
         events: list[CoreEvent] = [standing.become("failed", note=reason)]
         for step in dict.fromkeys(change.step for change in standing.changes):
             events += self._fell(self.trust.doubt(step, "write", f"a write failed: {reason}", now))
         return events
+
+    def open_interlocks(self, change: Change, now: int) -> list[str]:
+        """Why a setpoint must not be written at this moment, whatever was decided before."""
+        latest, times = self.latest, self.latest_time
+        return self._guard.open_interlocks(change.step, change.tag, latest, times, now)
 
     def set_mode(self, step: str, mode: Mode, by: str, now: int) -> list[CoreEvent]:
         """A person sets what a step may do."""
@@ -410,22 +474,20 @@ class Core:
                 events.append(standing.become("expired", note="nobody decided in time"))
         return events
 
-    def _judge_domain(self, prediction: Prediction) -> list[tuple[int, str, str, str]]:
+    def _judge_domain(self, prediction: Prediction) -> list[Doubt]:
         missing = ~np.isfinite(prediction.inputs).all(axis=1)
         doubtful = np.where(missing, 2, np.where(prediction.in_domain, 0, 1))
         reasons = ("", "inputs outside the model's domain", "an input is missing")
         return self._in_a_row(prediction.step, "extrapolating", prediction.time, doubtful, reasons)
 
-    def _judge_gauge(
-        self, step: str, output: str, read: Passage
-    ) -> list[tuple[int, str, str, str]]:
+    def _judge_gauge(self, step: str, output: str, read: Passage) -> list[Doubt]:
         silent = np.where(np.isfinite(read.value), 0, 1)
         reasons = ("", f"no reading of {output}")
         return self._in_a_row(step, f"silent {output}", read.time, silent, reasons)
 
     def _in_a_row(
         self, step: str, kind: str, time: Ints, verdict: Ints, reasons: tuple[str, ...]
-    ) -> list[tuple[int, str, str, str]]:
+    ) -> list[Doubt]:
         """Doubts raised and taken back by verdicts (index of a reason) that last long enough."""
         found = []
         count, last = self._rows.get((step, kind), (0, 0))
@@ -433,7 +495,7 @@ class Core:
             count = count + 1 if value == last else 1
             last = value
             if count == DOUBTFUL:
-                found.append((now, step, kind, reasons[value]))
+                found.append(Doubt(now, step, kind, reasons[value]))
         self._rows[step, kind] = count, last
         return found
 
@@ -487,6 +549,8 @@ class Core:
             "estimators": {name: each.snapshot() for name, each in self.estimators.items()},
             "predictor": self.predictor.snapshot(),
             "learned": dict(self._comparator.last),
+            "diagnosis": self.diagnosis.snapshot(),
+            "alarms": self.alarms.snapshot(),
             "trust": self.trust.snapshot(),
             "guard": self._guard.snapshot(),
             "waiting": [[known, number, asdict(m)] for known, number, m in self._waiting],
@@ -528,6 +592,8 @@ class Core:
                 self.estimators[name].restore(estimator)
         self.predictor.restore(state["predictor"])
         self._comparator.last = dict(state["learned"])
+        self.diagnosis.restore(state["diagnosis"])
+        self.alarms.restore(state["alarms"])
         self.trust.restore(state["trust"])
         self._guard.restore(state["guard"], renumber)
         for known, number, values in state["waiting"]:

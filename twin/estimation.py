@@ -166,6 +166,25 @@ class BiasEstimator:
     def _clear(self) -> None:
         self._sums, self._lengths = [0.0, 0.0], [0, 0]
 
+    def forget_since(self, since: int, time: int) -> None:
+        """What was learned since a time (ns) does not hold; that is known at `time`."""
+        index = int(np.searchsorted(self._times[: self._count], since)) - 1
+        if self._count and int(self._times[self._count - 1]) < since:
+            return
+        self._suspect = 0.0
+        self._clear()
+        if index < 0:
+            self._bias, self._variance, self._noise = 0.0, math.inf, self._floor
+            self._alone = 0.0
+        else:
+            forgotten = self._count - 1 - index
+            state = self._states[:, index].tolist()
+            self._bias, self._variance, self._noise, self._scale, shared = state
+            self._alone = self._bias - shared
+            grown = self._noise * STEADY_GAIN**2 / (1 - STEADY_GAIN) * forgotten
+            self._variance += grown / self._scale**2
+        self._remember(time)
+
     def shift(self, time: int, before: float, after: float) -> None:
         """The model's input was revised: where it said `before` it says `after`, all else equal."""
         if not self._count:

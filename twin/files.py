@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-from pydantic import AfterValidator, ValidationInfo
+from pydantic import AfterValidator, StringConstraints, ValidationInfo
 
 
 def sha256(file: Path, size: int | None = None) -> str:
@@ -41,3 +41,16 @@ def _beside(path: Path, info: ValidationInfo) -> Path:
 
 Beside = Annotated[Path, AfterValidator(_beside)]
 """A path in a configuration: relative ones begin at the folder of the file that names them."""
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+        raise ValueError(f"{path!r} does not lie in the folder that names it")
+    return path
+
+
+Inside = Annotated[str, AfterValidator(_inside)]
+"""A path in a folder that somebody else may have made: it leads nowhere else."""
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
+"""A word that may be a part of a file's name."""

@@ -28,7 +28,8 @@ def conditions(line: LineConfiguration, surrogates: Mapping[str, Surrogate]) -> 
                 each: line.source_of(name, each).model_dump(mode="json") for each in step.inputs
             },
             "outputs": {
-                each: [made.correction, made.measured_by] for each, made in step.outputs.items()
+                each: [made.correction, made.builds_on, made.measured_by]
+                for each, made in step.outputs.items()
             },
             "model": [list(surrogates[name].inputs), list(surrogates[name].outputs)],
         }

@@ -74,6 +74,8 @@ class Rolls:
         self._counted: dict[tuple[str, Literal["splice", "cut"]], float] = {}
         """Last value of each machine's counters."""
         self._splices: deque[tuple[float, int]] = deque(maxlen=MOST_SPLICES)
+        self._foils: deque[tuple[float, int, int]] = deque(maxlen=MOST_SPLICES)
+        """Where each foil begins, when that was known, and its number."""
 
     def spliced(self, segments: Ints, time: Ints) -> Bools:
         """Segments with a splice, a cut or a roll's end in or beside them, as known at `time`."""
@@ -86,12 +88,36 @@ class Rolls:
         found: Bools = (near & (known <= time[:, None])).any(axis=1)
         return found
 
+    def foils(self, segments: Ints, time: Ints) -> Ints:
+        """Number of the foil that each segment is coated on, as known at `time`; 0 is the first."""
+        middle = (segments + 0.5) * self._segment
+        found = np.zeros(len(segments), np.int64)
+        for position, known, number in self._foils:
+            found[(position < middle) & (known <= time)] = number
+        return found
+
     def segment_of(self, roll: int, metre: float) -> int | None:
         """The segment at a metre of a roll, counted from its inner end; None if not known."""
         for name, web in self._webs.items():
             if web.config.unwinds is None and roll in self._rolls[name]:
                 return math.floor((self._rolls[name][roll].start + metre) / self._segment)
         return None
+
+    def wound(self) -> list[Roll]:
+        """All rolls that are wound or were."""
+        return [roll for rolls in self._rolls.values() for roll in rolls.values()]
+
+    def here(self, web: Web, time: int) -> tuple[int | None, float]:
+        """The roll that a web winds or unwinds, and the metre in it there; NaN if not known."""
+        number = self._here.get(web.name, NO_ROLL)
+        if number == NO_ROLL:
+            return None, math.nan
+        if web.config.unwinds is None:
+            position = web.under(web.config.winds_at, time)
+        else:
+            (position,) = web.locate_under(web.config.unwinds_at or "", np.array([time])).tolist()
+        roll = self._rolls[web.config.unwinds or web.name].get(number)
+        return number, math.nan if roll is None else position - roll.start
 
     def advance(self, web: Web, after: int, until: int) -> list[Milestone]:
         """What happened to a web with after < time <= until; its threads follow."""
@@ -128,6 +154,7 @@ class Rolls:
             if count > self._count(web, "splice", count):
                 position = web.under(web.config.splices_at, time)
                 self._splices.append((position, time))
+                self._foils.append((position, time, self._foils[-1][2] + 1 if self._foils else 1))
                 found.append(Milestone(time, "splice", web.name, int(count), position))
         return found
 
@@ -188,6 +215,7 @@ class Rolls:
             "here": dict(self._here),
             "counted": [[*counter, value] for counter, value in self._counted.items()],
             "splices": [list(splice) for splice in self._splices],
+            "foils": [list(foil) for foil in self._foils],
         }
 
     def restore(self, state: Snapshot) -> None:
@@ -197,6 +225,7 @@ class Rolls:
         self._here = dict(state["here"])
         self._counted = {(web, counter): value for web, counter, value in state["counted"]}
         self._splices.extend((position, known) for position, known in state["splices"])
+        self._foils.extend((position, known, number) for position, known, number in state["foils"])
 
     def _changes(self, tag: str | None, after: int, until: int) -> list[tuple[int, float]]:
         return [] if tag is None else _changes(self._signals[tag], after, until)

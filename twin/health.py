@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from twin.configuration.models import Mode
+from twin.store_watch import FILLING
 
 if TYPE_CHECKING:
     from twin.service import Service
@@ -75,13 +76,18 @@ def _checks(service: Service) -> Iterator[Check]:
         "live",
     )
     yield Check("historian", store.error is None, store.error or "takes samples", "ready")
-    lost = f"{store.dropped} samples lost as the historian was behind"
-    yield Check("stored samples", not store.dropped, lost if store.dropped else "none lost", "note")
+    kept = store.state
+    said = f"{kept.fill:.0%} full" if kept.spool_error is None else kept.spool_error
+    yield Check("spool", kept.spool_error is None and kept.fill < FILLING, said, "note")
+    gone = kept.dropped + kept.damaged
+    yield Check("stored samples", not gone, f"{gone} samples lost" if gone else "none lost", "note")
     for source in service.sources:
         state = source.state
         problem = state.error or "not connected yet"
         said = "connected" if state.connected else problem
         yield Check(f"connector {state.name}", state.connected, said, "ready")
+    for name, job in service.jobs.states.items():
+        yield Check(f"job {name}", job.error is None, job.error or "done when due", "note")
     trust = service.core.trust
     for step in service.core.line.steps:
         if trust.wanted(step) in ADVISING:

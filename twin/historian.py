@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -19,6 +19,8 @@ from twin.tags import TagTable
 
 _NEVER: Final = np.iinfo(np.int64).min
 _FIRST_LOOK_BACK: Final = 600 * 10**9
+_MINUTE: Final = 60 * 10**9
+_HOUR: Final = 60 * _MINUTE
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS tags (id INTEGER PRIMARY KEY, name VARCHAR NOT NULL UNIQUE);
@@ -28,6 +30,7 @@ CREATE TABLE IF NOT EXISTS offline (
     tag INTEGER NOT NULL, time BIGINT NOT NULL, value DOUBLE NOT NULL,
     roll BIGINT, metre DOUBLE, batch BIGINT);
 ALTER TABLE offline ADD COLUMN IF NOT EXISTS known BIGINT DEFAULT 0;
+CREATE TABLE IF NOT EXISTS thinned (until BIGINT NOT NULL);
 CREATE TABLE IF NOT EXISTS events (
     time BIGINT NOT NULL, kind VARCHAR NOT NULL, subject VARCHAR NOT NULL, text VARCHAR NOT NULL);
 """
@@ -61,27 +64,42 @@ class DuckDBHistorian:
         """
         self._path = path
         self._tags = tags
+        self._memory_mb = memory_mb
+        self._invalid = False
         with self._reporting():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = duckdb.connect(
-                str(path), config={"threads": 1, "memory_limit": f"{memory_mb}MB"}
-            )
-            self._database.execute(_SCHEMA)
-            stored = self._database.execute("SELECT name, id FROM tags").fetchall()
+            self._open()
+
+    def _open(self) -> None:
+        self._database = duckdb.connect(
+            str(self._path), config={"threads": 1, "memory_limit": f"{self._memory_mb}MB"}
+        )
+        self._database.execute(_SCHEMA)
+        stored = self._database.execute("SELECT name, id FROM tags").fetchall()
         self._next_id = 1 + max((int(number) for _, number in stored), default=-1)
-        self._id = np.full(len(tags), -1, np.int32)
+        self._id = np.full(len(self._tags), -1, np.int32)
         self._index: dict[int, int] = {}
         for name, number in stored:
-            if name in tags:
-                self._know(tags.index(name), number)
+            if name in self._tags:
+                self._know(self._tags.index(name), number)
         self._last = SampleBatch(
-            np.arange(len(tags), dtype=np.int32),
-            np.full(len(tags), _NEVER, np.int64),
-            np.full(len(tags), np.nan),
-            np.zeros(len(tags), np.uint32),
+            np.arange(len(self._tags), dtype=np.int32),
+            np.full(len(self._tags), _NEVER, np.int64),
+            np.full(len(self._tags), np.nan),
+            np.zeros(len(self._tags), np.uint32),
         )
-        with self._reporting():
-            self._find_last()
+        self._find_last()
+
+    def _open_anew(self) -> None:
+        """What became of the last commit is not known: what the file has counts."""
+        self._invalid = False
+        try:
+            with suppress(duckdb.Error):
+                self._database.close()
+            self._open()
+        except BaseException:
+            self._invalid = True
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -104,8 +122,8 @@ class DuckDBHistorian:
         offline = {_identity(entry): entry for entry in batch.offline if entry.tag >= 0}
         if not (len(batch) or offline or events):
             return
-        late = batch.time <= self._last.time[batch.tag]
         with self._reporting(), self._transaction():
+            late = batch.time <= self._last.time[batch.tag]
             new = self._add_tags(
                 [*np.unique(batch.tag).tolist(), *(entry.tag for entry in offline.values())]
             )
@@ -231,6 +249,74 @@ class DuckDBHistorian:
         self._last.time[self._last.time < since] = _NEVER
         return int(row[0]) if row else 0
 
+    def thin(self, before: int) -> bool:
+        """Replace up to an hour of samples older than `before` by one per tag and minute.
+
+        Of good values it is their mean, of setpoints and counters the last; of a minute with none
+        it is the first bad one. It bears the minute's start as its time.
+
+        Returns:
+            Whether there may be more to do: called again, it goes on.
+        """
+        with self._reporting():
+            row = self._database.execute("SELECT max(until) FROM thinned").fetchone()
+            until = None if row is None or row[0] is None else int(row[0])
+            start = self._database.execute(
+                "SELECT min(time) FROM samples WHERE time >= $until", {"until": until or 0}
+            ).fetchone()
+            if start is None or start[0] is None:
+                return False
+            first = int(start[0]) // _HOUR * _HOUR
+            end = min(first + _HOUR, before // _MINUTE * _MINUTE)
+            if end <= first or end <= (until or 0):
+                return False
+            span = {"start": max(first, until or 0), "end": end, "minute": _MINUTE}
+            with self._transaction():
+                self._database.execute(
+                    "CREATE TEMP TABLE means AS SELECT samples.tag AS tag,"
+                    " time // $minute * $minute AS time,"
+                    " coalesce(if(any_value(holds), arg_max(value, time) FILTER (usable),"
+                    " avg(value) FILTER (usable)), 'nan'::DOUBLE) AS value,"
+                    " if(count(*) FILTER (usable) > 0, 0, arg_min(quality, time))::UINTEGER"
+                    " AS quality"
+                    " FROM (SELECT *, quality < 1073741824 AND NOT isnan(value) AS usable,"
+                    f" tag IN ({_listed(self._holding())}) AS holds FROM samples"
+                    "  WHERE time >= $start AND time < $end) AS samples"
+                    " GROUP BY samples.tag, samples.time // $minute",
+                    span,
+                )
+                self._database.execute(
+                    "DELETE FROM samples WHERE time >= $start AND time < $end",
+                    {"start": span["start"], "end": end},
+                )
+                self._database.execute("INSERT INTO samples SELECT * FROM means")
+                self._database.execute("DROP TABLE means")
+                self._database.execute("DELETE FROM thinned")
+                self._database.execute("INSERT INTO thinned VALUES (?)", [end])
+        return True
+
+    def _holding(self) -> set[int]:
+        """Ids of tags of which a mean says nothing; -1 is none's."""
+        held = (n for n, tag in enumerate(self._tags) if tag.role in ("setpoint", "counter"))
+        return {-1, *(int(self._id[index]) for index in held)}
+
+    def backup(self, folder: Path) -> list[Path]:
+        """Copy everything into a file in this folder, as it is now; for any thread.
+
+        Returns:
+            The files made.
+        """
+        file = folder / self._path.name
+        name = file.as_posix().replace("'", "''")
+        with self._reporting(), self._database.cursor() as cursor:
+            source = cursor.execute("SELECT current_database()").fetchone()
+            cursor.execute(f"ATTACH '{name}' AS backup")
+            try:
+                cursor.execute(f'COPY FROM DATABASE "{source[0] if source else ""}" TO backup')
+            finally:
+                cursor.execute("DETACH backup")
+        return [file]
+
     def _know(self, index: int, number: int) -> None:
         self._id[index] = number
         self._index[number] = index
@@ -347,8 +433,12 @@ class DuckDBHistorian:
     @contextmanager
     def _reporting(self) -> Iterator[None]:
         try:
+            if self._invalid:
+                self._open_anew()
             yield
         except (duckdb.Error, OSError) as error:
+            # DuckDB that cannot write its file refuses everything until it is opened anew
+            self._invalid |= isinstance(error, duckdb.FatalException)
             raise HistorianError(str(self._path), str(error)) from error
 
 

@@ -27,6 +27,8 @@ class Decided:
     accept: bool
     by: str
     note: str = ""
+    setpoints: tuple[tuple[int, float], ...] = ()
+    """What the person changed before accepting: tag and value, SI."""
 
 
 @dataclass(frozen=True, slots=True)

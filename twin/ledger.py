@@ -47,6 +47,19 @@ def _log(name: str, *columns: Column[Any]) -> Table:
     return Table(name, _METADATA, Column("row", Integer, primary_key=True), _time(), *columns)
 
 
+_LABORATORY: Final = _log(
+    "laboratory_entries",
+    _text("by"),
+    _text("tag"),
+    _text("unit"),
+    Column("value", Float, nullable=False),
+    Column("sampled", BigInteger, nullable=False),
+    Column("roll", BigInteger),
+    Column("metre", Float),
+    Column("batch", BigInteger),
+    _text("note"),
+    Column("corrects", Integer),
+)
 _RECOMMENDATIONS: Final = Table(
     "recommendations",
     _METADATA,
@@ -143,6 +156,30 @@ _BATCHES: Final = Table(
     Column("released", BigInteger, nullable=False),
     Column("parameters", sa.JSON, nullable=False),
 )
+USERS: Final = Table(
+    "users",
+    _METADATA,
+    Column("name", String, primary_key=True),
+    _text("role"),
+    _text("password"),
+    Column("added", BigInteger, nullable=False),
+)
+TOKENS: Final = Table(
+    "tokens",
+    _METADATA,
+    Column("name", String, primary_key=True),
+    _text("role"),
+    Column("sha256", String, nullable=False, unique=True),
+    Column("issued", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+)
+SESSIONS: Final = Table(
+    "sessions",
+    _METADATA,
+    Column("sha256", String, primary_key=True),
+    Column("user", String, nullable=False, index=True),
+    Column("expires", BigInteger, nullable=False),
+)
 
 _INTERVENTIONS: Final = Table(
     "interventions",
@@ -189,6 +226,11 @@ class Ledger:
     ) -> None:
         self.close()
 
+    @property
+    def engine(self) -> sa.Engine:
+        """The database, for those who keep something else in it."""
+        return self._engine
+
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
@@ -222,14 +264,23 @@ class Ledger:
                 {"time": made if time is None else time, "note": document.get("note", "")},
             )
 
-    def recommendations(self, limit: int = 100, state: str | None = None) -> list[Row]:
+    def recommendations(
+        self, limit: int = 100, state: str | None = None, without: str | None = None
+    ) -> list[Row]:
         """The documents as last recorded, newest first.
 
         Each has its `history` of states, and what the material then did as `judged`.
+
+        Args:
+            limit: most.
+            state: only those in this state.
+            without: not those in this state.
         """
         query = sa.select(_RECOMMENDATIONS).order_by(_RECOMMENDATIONS.c.time.desc()).limit(limit)
         if state is not None:
             query = query.where(_RECOMMENDATIONS.c.state == state)
+        if without is not None:
+            query = query.where(_RECOMMENDATIONS.c.state != without)
         with self._engine.connect() as connection:
             found = connection.execute(query).mappings().all()
             return [
@@ -405,6 +456,36 @@ class Ledger:
         """Promotions and rollbacks, in the order in which they were decided."""
         columns = [column for column in _MODEL_CHANGES.c if column.name != "row"]
         return self._rows(sa.select(*columns).order_by(_MODEL_CHANGES.c.row))
+
+    def enter_laboratory(self, time: int, **entry: object) -> int:
+        """Record a laboratory value that a person entered; gives its number.
+
+        Args:
+            time: ns.
+            entry: by, tag, unit, value in that unit, sampled (ns), roll, metre, batch, note, and
+                the number of the entry that it corrects.
+        """
+        with self._engine.begin() as connection:
+            added = connection.execute(sa.insert(_LABORATORY).values(time=time, **entry))
+            (row,) = added.inserted_primary_key or (0,)
+            return int(row)
+
+    def laboratory_entries(self, limit: int | None = 100) -> list[Row]:
+        """Newest first, each with its number as `row`."""
+        query = sa.select(_LABORATORY).order_by(_LABORATORY.c.row.desc()).limit(limit)
+        return self._rows(query)
+
+    def recommendation(self, identity: str) -> Row | None:
+        """The document of one, as `recommendations` gives it; None where there is none."""
+        table = _RECOMMENDATIONS
+        query = sa.select(table).where(table.c.id == identity).order_by(table.c.time.desc())
+        with self._engine.connect() as connection:
+            row = connection.execute(query.limit(1)).mappings().first()
+            if row is None:
+                return None
+            history = self._history(connection, row["id"], row["time"])
+            judged = _judged(connection, row["id"])
+            return {**row["document"], "history": history, "judged": judged}
 
     def splice(self, time: int, web: str, position: float) -> None:
         """Record a splice at a position of the web, m."""

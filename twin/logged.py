@@ -14,9 +14,8 @@ from twin.samples import OfflineMeasurement
 
 Logged = OfflineMeasurement | Intervention
 _KINDS: Final[
-    dict[str, type[Decided | ModeSet | FellSilent | ModelUsed | Report | Acknowledged | Shelved]]
+    dict[str, type[ModeSet | FellSilent | ModelUsed | Report | Acknowledged | Shelved]]
 ] = {
-    "decided": Decided,
     "mode set": ModeSet,
     "fell silent": FellSilent,
     "model used": ModelUsed,
@@ -43,6 +42,9 @@ def entry_of(logged: Logged, names: Sequence[str]) -> dict[str, Any]:
             for outcome in logged.outcomes
         ]
         return {"kind": "wrote", **content, "outcomes": outcomes}
+    if isinstance(logged, Decided):
+        setpoints = [[names[tag], value] for tag, value in logged.setpoints]
+        return {"kind": "decided", **content, "setpoints": setpoints}
     kind = next(name for name, each in _KINDS.items() if isinstance(logged, each))
     if isinstance(logged, Report):
         content = {"report": content}
@@ -70,6 +72,10 @@ def logged_in(entry: dict[str, Any], index: Mapping[str, int]) -> Logged | None:
             for each in content.pop("outcomes")
         )
         return Wrote(**content, outcomes=outcomes)
+    if entry["kind"] == "decided":
+        # recordings of before have none
+        setpoints = [(index.get(name, -1), value) for name, value in content.pop("setpoints", ())]
+        return Decided(**content, setpoints=tuple(setpoints))
     if entry["kind"] == "report":
         said = content["report"]
         return Report(**{**said, "evidence": tuple(said["evidence"])})

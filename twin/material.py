@@ -49,9 +49,9 @@ class MaterialTable:
         self._index = {name: index for index, name in enumerate(columns)}
         self._segment = np.full(capacity, -1, np.int64)
         self._value = np.full((len(columns), capacity), np.nan)
-        self._time = np.zeros((len(columns), capacity), np.int64)
-        blocks = -(-capacity // BLOCK)
-        self._changed = np.zeros(blocks, np.bool_)
+        # the memory of months is taken at once, so that it never grows
+        self._time = np.full((len(columns), capacity), 0, np.int64)
+        self._changed = np.ones(-(-capacity // BLOCK), np.bool_)
         self._copies: dict[int, Snapshot] = {}
 
     def open(self, segments: Ints) -> None:
@@ -102,7 +102,7 @@ class MaterialTable:
         return {
             "capacity": len(self._segment),
             "columns": list(self._index),
-            "blocks": list(self._copies.values()),
+            "blocks": [each for each in self._copies.values() if (each["segment"] >= 0).any()],
         }
 
     def restore(self, state: Snapshot) -> None:

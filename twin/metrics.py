@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, get_args
 
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -73,8 +73,28 @@ class Metrics:
             buckets=_SHORT,
             registry=registry,
         )
+        self.checkpoint_pause = Histogram(
+            "linetwin_checkpoint_pause_seconds",
+            "How long a checkpoint stopped the event loop.",
+            buckets=_SHORT,
+            registry=registry,
+        )
+        self.checkpoint_failures = Counter(
+            "linetwin_checkpoint_failures", "Checkpoints not written.", registry=registry
+        )
+        self._checkpoint_time = Gauge(
+            "linetwin_checkpoint_timestamp_seconds", "When the last was written.", registry=registry
+        )
+        self._checkpoint_size = Gauge(
+            "linetwin_checkpoint_bytes", "Size of the last.", registry=registry
+        )
         ProcessCollector(registry=registry)
         registry.register(_Counts(service))
+
+    def checkpointed(self, size: int) -> None:
+        """A checkpoint of `size` bytes was written now."""
+        self._checkpoint_time.set_to_current_time()
+        self._checkpoint_size.set(size)
 
 
 class _Counts(Collector):
@@ -92,6 +112,7 @@ class _Counts(Collector):
         yield from self._connectors()
         yield from self._stores()
         yield from self._line()
+        yield from self._jobs()
         yield from self._process()
 
     def _connectors(self) -> Iterator[Metric]:
@@ -116,6 +137,7 @@ class _Counts(Collector):
         yield _count("lost_samples", "Samples lost before the historian.", store.dropped)
         yield _value("store_waiting_samples", "Samples that wait for the historian.", store.waiting)
         yield _value("store_failing", "1 while the historian refuses.", store.error is not None)
+        yield from self._spool()
         beat = service.heartbeat
         delay = max(beat.store_silence, beat.store_delay)
         yield _value("store_delay_seconds", "Time that the store's thread takes to answer.", delay)
@@ -125,6 +147,31 @@ class _Counts(Collector):
         yield _value(
             "publications_waiting", "Messages that wait for the broker.", service.outbox_waiting
         )
+
+    def _spool(self) -> Iterator[Metric]:
+        state = self._service.store.state
+        yield _value("spooled_samples", "On disk, and not taken by the historian.", state.spooled)
+        yield _value("spool_bytes", "Size of the spool.", state.spool_bytes)
+        yield _value("spool_limit_bytes", "Size at which the oldest go.", state.spool_limit)
+        yield _value("store_oldest_seconds", "Age of the oldest that waits.", state.oldest)
+        failing = state.spool_error is not None
+        yield _value("spool_failing", "1 while the spool cannot be written.", failing)
+        yield _count("damaged_samples", "Missing from damaged files of the spool.", state.damaged)
+        yield _count("torn_writes", "Ends of the spool cut off at a start.", state.torn)
+        yield _count("set_aside_samples", "That the historian refuses.", state.refused)
+
+    def _jobs(self) -> Iterator[Metric]:
+        runs = _counter("job_runs", "Times that a job was done.", "job")
+        failures = _counter("job_failures", "Times that it failed.", "job")
+        succeeded = _gauge("job_success_timestamp_seconds", "When it last succeeded.", "job")
+        seconds = _gauge("job_seconds", "How long it took last.", "job")
+        for name, state in self._service.jobs.states.items():
+            runs.add_metric([name], state.runs)
+            failures.add_metric([name], state.failures)
+            seconds.add_metric([name], state.seconds)
+            if state.succeeded is not None:
+                succeeded.add_metric([name], state.succeeded)
+        yield from (runs, failures, succeeded, seconds)
 
     def _line(self) -> Iterator[Metric]:
         service = self._service

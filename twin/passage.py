@@ -12,7 +12,8 @@ from typing import Final, Literal
 
 import numpy as np
 
-from twin.samples import Floats, Ints
+from twin.readings import Condition, Readings
+from twin.samples import Bools, Floats, Ints
 from twin.signal import HeldSignal
 from twin.snapshot import Snapshot
 from twin.web import Thread, Web
@@ -48,6 +49,16 @@ class Passage:
     spread: Floats
     """Standard error of a gauge's mean, SI; 0 for inputs."""
 
+    def where(self, mask: Bools) -> Passage:
+        """The segments of the mask."""
+        return Passage(
+            self.column,
+            self.segments[mask],
+            self.time[mask],
+            self.value[mask],
+            self.spread[mask],
+        )
+
 
 class Station:
     """A column's place in the web, and a gauge's readings of unfinished segments.
@@ -72,6 +83,9 @@ class Station:
         self._unread: list[tuple[Ints, Floats]] = []
         self._sums: dict[int, tuple[float, float, float]] = {}
         """Sum, sum of squares and count of the readings per segment."""
+        self._readings = Readings(column.tag)
+        self.conditions: list[Condition] = []
+        """What was found to be wrong with the gauge, until somebody takes it."""
 
     def read(self, time: Ints, value: Floats) -> None:
         """Take a gauge's readings."""
@@ -114,8 +128,13 @@ class Station:
         for time, value in self._unread:
             position = self.web.locate(self.web.position.at(time) - self._leave)
             found = np.isfinite(position)
-            segments = np.floor(position[found] / self._segment).astype(np.int64)
-            value = value[found]
+            if not found.any():
+                continue
+            time, position, value = time[found], position[found], value[found]
+            spike, conditions = self._readings.follow(time, value, position)
+            self.conditions += conditions
+            segments = np.floor(position[~spike] / self._segment).astype(np.int64)
+            value = value[~spike]
             if not len(segments):
                 continue
             low = int(segments.min())
@@ -205,6 +224,7 @@ class Station:
             "value": np.concatenate([np.empty(0), *values]),
             "segments": np.array(list(self._sums), np.int64),
             "sums": np.array(list(self._sums.values())).reshape(-1, 3),
+            "readings": self._readings.snapshot(),
         }
 
     def restore(self, state: Snapshot) -> None:
@@ -214,6 +234,7 @@ class Station:
         self._next = state["next"]
         if len(state["time"]):
             self._unread = [(state["time"], state["value"])]
+        self._readings.restore(state["readings"])
         self._sums = {
             segment: (total, squares, count)
             for segment, (total, squares, count) in zip(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -137,6 +138,7 @@ class Predictor:
         """By `step.output` the output whose correction acts on it first."""
         self._kept = dict.fromkeys(line.steps, 0)
         self._revised: dict[tuple[str, int], tuple[int, float]] = {}
+        self._revoked: dict[str, list[tuple[int, Ints]]] = {}
         last = {
             step: max(
                 (
@@ -175,6 +177,12 @@ class Predictor:
         return BatchPrediction(
             step, released.number, released.time, said.mean[0], bool(said.in_domain[0])
         )
+
+    def of_batch(self, step: str, name: str, batch: int) -> float:
+        """What is predicted of a slurry batch, or its recipe says, SI; NaN where not known."""
+        known = self._batches[step].get(batch)
+        names = [*self._surrogates[step].outputs, *self._surrogates[step].inputs]
+        return math.nan if known is None else float(known[1][names.index(name)])
 
     def revise_batch(
         self, step: str, output: str, batch: int, value: float, time: int
@@ -228,6 +236,23 @@ class Predictor:
             if np.isfinite(before[-1]) and np.isfinite(mean[-1, index]):
                 changes[name] = int(segments[-1]), float(before[-1]), float(mean[-1, index])
         return changes
+
+    def ask_alone(self, step: str, segments: Ints, time: Ints) -> None:
+        """What the models make of machines and batches alone, no measurement on the web used.
+
+        Put into `step.output.alone` and `step.input.told` of the table: steps in order.
+        """
+        columns = []
+        for name, source in self._sources[step]:
+            upstream = (source.output or "").partition(".")[0]
+            if source.output and self._line.steps[upstream].runs_on in self._line.webs:
+                columns.append(self._table.value(f"{source.output}.alone", segments))
+                continue
+            columns.append(self._input(step, name, source, segments, time))
+            self._table.put(f"{step}.{name}.told", segments, columns[-1], time)
+        mean = self._surrogates[step].predict(np.column_stack(columns)).mean
+        for index, output in enumerate(self._surrogates[step].outputs):
+            self._table.put(f"{step}.{output}.alone", segments, mean[:, index], time)
 
     def ask(self, step: str, passage: Passage) -> Prediction:
         """What a step's surrogate alone says of segments that have just left it."""
@@ -406,6 +431,24 @@ class Predictor:
             return self._batch_value(upstream, output, segments, time)
         return self.best_known(upstream, output, segments, time)
 
+    def revoke(self, name: str, segments: Ints, time: int) -> None:
+        """What a gauge read of these segments does not count as measured from a time on, ns."""
+        self._revoked.setdefault(name, []).append((time, np.sort(segments)))
+        del self._revoked[name][:-16]
+
+    def measured(self, name: str, segments: Ints, time: Ints) -> Floats:
+        """What was measured and may be followed, as known at `time`; NaN where nothing was."""
+        known = self._table.time(f"{name}.measured", segments) <= time
+        for since, wrong in self._revoked.get(name, ()):
+            known &= (time < since) | ~np.isin(segments, wrong)
+        return np.where(known, self._table.value(f"{name}.measured", segments), np.nan)
+
+    def mixed(self, step: str, batch: int) -> list[float]:
+        """What a step on batches was told of a batch, SI; NaN where it is not known."""
+        known = self._batches[step].get(batch)
+        count = len(self._surrogates[step].inputs)
+        return [np.nan] * count if known is None else known[1][-count:].tolist()
+
     def best_known(self, step: str, output: str, segments: Ints, time: Ints) -> Floats:
         """A structure parameter as known at `time`: measured, else predicted and corrected."""
         name = f"{step}.{output}"
@@ -415,9 +458,8 @@ class Predictor:
         elif name in self._estimators:
             predicted = predicted * (1.0 + self._below(name, time)[0])
             predicted = self._estimators[name].correct(predicted, time)[0]
-        measured = self._table.value(f"{name}.measured", segments)
-        known = np.isfinite(measured) & (self._table.time(f"{name}.measured", segments) <= time)
-        return np.where(known, measured, predicted)
+        measured = self.measured(name, segments, time)
+        return np.where(np.isfinite(measured), measured, predicted)
 
     def to_come(self, step: str, time: int) -> Floats | None:
         """What is known of the material of another web that passes a step next.
@@ -508,6 +550,10 @@ class Predictor:
                 for step, batches in self._batches.items()
             },
             "revised": [[*of, *revised] for of, revised in self._revised.items()],
+            "revoked": {
+                name: [[time, segments] for time, segments in each]
+                for name, each in self._revoked.items()
+            },
         }
 
     def restore(self, state: Snapshot) -> None:
@@ -523,6 +569,10 @@ class Predictor:
             }
         self._revised = {
             (name, batch): (time, value) for name, batch, time, value in state["revised"]
+        }
+        self._revoked = {
+            name: [(time, segments) for time, segments in each]
+            for name, each in state["revoked"].items()
         }
 
 

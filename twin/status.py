@@ -27,6 +27,12 @@ class ParameterStatus:
     """Corrected prediction of the material that left the step last."""
     measured: float = float("nan")
     """Of the material that passed the gauge last."""
+    sigma: float = float("nan")
+    """Of a measurement against the prediction."""
+    left: int = 0
+    """When the predicted material left the step, ns; 0 before the first."""
+    read: int = 0
+    """When the measured material passed the gauge, ns; 0 before the first."""
     expected: float = float("nan")
     """What had been predicted for that material."""
     count: int = 0
@@ -84,6 +90,14 @@ class LineStatus:
         """Web that left the first step, m."""
         return self.segments * self.line.segment
 
+    def reload(self, line: LineConfiguration) -> None:
+        """Go on under a configuration with other targets and limits."""
+        self.line = line
+        for step_name, step in line.steps.items():
+            for name, output in step.outputs.items():
+                parameter = self.parameters[f"{step_name}.{name}"]
+                parameter.target, parameter.limits = output.target, output.limits
+
     def follow(self, event: CoreEvent, outputs: dict[str, tuple[str, ...]]) -> None:
         """Take an event; `outputs` are the output names of every step's surrogate, in order."""
         if isinstance(event, Prediction):
@@ -94,20 +108,25 @@ class LineStatus:
                 if parameter is not None:
                     scale, offset = to_si(parameter.unit)
                     said = event.corrected[:, index]
-                    said = said[np.isfinite(said)]
-                    if len(said):
-                        parameter.predicted = float(said[-1] - offset) / scale
+                    known = np.flatnonzero(np.isfinite(said))
+                    if len(known):
+                        last = known[-1]
+                        parameter.predicted = float(said[last] - offset) / scale
+                        parameter.sigma = float(event.sigma[last, index]) / scale
+                        parameter.left = int(event.time[last])
         elif isinstance(event, BatchPrediction):
             for name, value in zip(outputs[event.step], event.mean.tolist(), strict=True):
                 parameter = self.parameters.get(f"{event.step}.{name}")
                 if parameter is not None:
                     scale, offset = to_si(parameter.unit)
                     parameter.predicted = (value - offset) / scale
+                    parameter.left = event.time
         elif isinstance(event, Comparison):
             parameter = self.parameters[f"{event.step}.{event.output}"]
             scale, offset = to_si(parameter.unit)
             parameter.measured = float(event.measured[-1] - offset) / scale
             parameter.expected = float(event.predicted[-1] - offset) / scale
+            parameter.read = int(event.time[-1])
             residual = event.residual[np.isfinite(event.residual)] / scale
             parameter.count += len(residual)
             parameter.absolute += float(np.abs(residual).sum())

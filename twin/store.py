@@ -93,7 +93,8 @@ class Store:
     there the historian gets it, in order, as fast as it takes it. Only where there is no spool, or
     its disk does not take anything, samples go to the historian from memory, or wait there.
 
-    Historian and spool have a thread each, so that a historian that hangs holds up nothing else.
+    Historian, spool and ledger have a thread each, so that a historian that hangs holds up nothing
+    else: a setpoint is not written before the audit trail knows of it.
     Memory is bounded by `capacity` samples: then the oldest batches are dropped and counted, but
     for those that their source keeps until they are safe, of which it sends a limited number.
 
@@ -125,6 +126,7 @@ class Store:
         self._spooled = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "store")
         self._disk = ThreadPoolExecutor(1, "spool")
+        self._books = ThreadPoolExecutor(1, "ledger")
         self._telling = Telling()
         self._attempts = 0
         self._dropped = 0
@@ -135,6 +137,11 @@ class Store:
         """Why the historian does not take samples, as a sentence."""
         self.spool_error: str | None = None
         """Why the spool does not take samples, as a sentence."""
+
+    @property
+    def historian(self) -> Historian:
+        """The time-series store, for work on its thread: see `call`."""
+        return self._historian
 
     @property
     def waiting(self) -> int:
@@ -189,9 +196,19 @@ class Store:
             self._taken.clear()
             await self._taken.wait()
 
+    async def kept(self) -> None:
+        """Come back when everything that was put until now will outlast a crash."""
+        safe = asyncio.Event()
+        self.put(SampleBatch.of([], [], []), safe=safe.set)
+        await safe.wait()
+
     async def call(self, work: Callable[[], Result]) -> Result:
-        """Run something on the historian's thread, such as a read or an entry in the ledger."""
+        """Run something on the historian's thread, such as a read."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def on_ledger(self, work: Callable[[], Result]) -> Result:
+        """Run something on the ledger's thread, which waits for no historian."""
+        return await asyncio.get_running_loop().run_in_executor(self._books, work)
 
     async def run(self) -> None:
         """Keep and deliver what comes, until cancelled; then keep the rest."""
@@ -204,11 +221,8 @@ class Store:
             await self._finish()
 
     async def retain(self, since: int) -> None:
-        """Delete what is older than `since` (ns); tried again at the next call where it fails."""
-        try:
-            await self.call(lambda: self._historian.retain(since))
-        except Exception as error:  # a store's driver may raise anything; the line goes on
-            log.error("historian", problem=f"nothing was deleted: {error}")
+        """Delete what is older than `since`, ns."""
+        await self.call(lambda: self._historian.retain(since))
 
     def close(self) -> None:
         """Close historian and spool, and wait for their threads to finish."""
@@ -217,6 +231,7 @@ class Store:
         if self._spool is not None:
             self._disk.submit(self._spool.close)
         self._disk.shutdown(wait=True)
+        self._books.shutdown(wait=True)
 
     async def _on_disk(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)
@@ -283,14 +298,20 @@ class Store:
             if chunk is None:
                 return 0
             if not await self._deliver(chunk.batch, chunk.events):
-                await self._on_disk(spool.rewind)
+                await self._go_back(spool)
                 return None
             await self._on_disk(lambda: spool.delivered(chunk.end))
         except Exception as error:  # disks fail in many ways; the line goes on
             self._note_spool(error)
-            await self._on_disk(spool.rewind)
+            await self._go_back(spool)
             return None
         return rows(chunk.batch, chunk.events)
+
+    async def _go_back(self, spool: Spool) -> None:
+        try:
+            await self._on_disk(spool.rewind)
+        except OSError as error:  # it has gone back, and could not look how old that is
+            self._note_spool(error)
 
     async def _deliver(self, batch: SampleBatch, events: tuple[Event, ...]) -> bool:
         """Give the historian samples, and set aside what it refuses; whether that succeeded."""
@@ -350,6 +371,7 @@ class Store:
     def _drop(self) -> None:
         """Drop the oldest that no source keeps, until the rest may wait."""
         kept: list[_Part] = []
+        before = self._dropped
         while self._samples > self._capacity and len(self._waiting) > 1:
             part = self._waiting.popleft()
             if part.safe is None:
@@ -358,9 +380,10 @@ class Store:
             else:
                 kept.append(part)
         self._waiting.extendleft(reversed(kept))
-        self._telling.error(
-            "samples are lost: neither spool nor historian takes them", so_far=self._dropped
-        )
+        if self._dropped > before:
+            self._telling.error(
+                "samples are lost: neither spool nor historian takes them", so_far=self._dropped
+            )
 
     def _note_spool(self, error: Exception | None) -> None:
         if error is not None and self.spool_error is None:

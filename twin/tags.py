@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from twin.samples import Floats
 from twin.units import to_si
 
 ParameterClass = Literal["MP", "PP", "SP"]
@@ -32,6 +33,16 @@ class Tag:
         """The value in the tag's own unit."""
         scale, offset = to_si(self.unit)
         return (value - offset) / scale
+
+    def to_si(self, value: float) -> float:
+        """The SI value of one in the tag's own unit."""
+        scale, offset = to_si(self.unit)
+        return value * scale + offset
+
+    def in_unit(self, values: Floats) -> Floats:
+        """SI values in the tag's own unit."""
+        scale, offset = to_si(self.unit)
+        return (values - offset) / scale
 
 
 class TagTable:

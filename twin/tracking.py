@@ -18,7 +18,9 @@ import numpy as np
 
 from twin.configuration.models import LineConfiguration
 from twin.genealogy import BatchReleased, Hose, Milestone, Rolls
+from twin.material import Roll
 from twin.passage import Column, Passage, Station
+from twin.readings import Condition
 from twin.samples import Bools, Floats, Ints, SampleBatch
 from twin.signal import SECOND, HeldSignal
 from twin.snapshot import Renumbering, Snapshot
@@ -27,6 +29,9 @@ from twin.web import Web
 
 MEMORY: Final = int(6 * 3600 * SECOND)
 """How far back positions and signals are kept: longer than material stays in any one machine."""
+
+SPEED_OVER: Final = int(5 * SECOND)
+"""Time over which a web's speed is told, ns."""
 
 
 @dataclass(slots=True)
@@ -37,6 +42,21 @@ class Tracked:
     passages: list[Passage] = field(default_factory=list)
     released: list[BatchReleased] = field(default_factory=list)
     milestones: list[Milestone] = field(default_factory=list)
+    conditions: list[Condition] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class WebState:
+    """Where a web is."""
+
+    position: float
+    """Length that has passed its encoder, m; NaN before the first report."""
+    speed: float
+    """m/s, over the last seconds; NaN where not known."""
+    roll: int | None
+    """That is wound or unwound; None where not known."""
+    metre: float
+    """In the roll, m from its inner end; NaN where not known."""
 
 
 class Tracker:
@@ -172,9 +192,28 @@ class Tracker:
         """Segments with a splice, a cut or a roll's end in or beside them, as known at `time`."""
         return self._rolls.spliced(segments, time)
 
+    def foils(self, segments: Ints, time: Ints) -> Ints:
+        """A number for the foil of each segment, as known at `time`."""
+        return self._rolls.foils(segments, time)
+
     def segment_of(self, roll: int, metre: float) -> int | None:
         """The segment at a metre of a roll, counted from its inner end; None if not known."""
         return self._rolls.segment_of(roll, metre)
+
+    def rolls(self) -> list[Roll]:
+        """The rolls that are remembered, in the order in which they were begun."""
+        return self._rolls.wound()
+
+    def web_state(self, web: str) -> WebState:
+        """Where a web is at the frontier."""
+        found = self._webs[web]
+        if not len(found.position):
+            return WebState(math.nan, math.nan, None, math.nan)
+        now, before = self._frontier, self._frontier - SPEED_OVER
+        position = found.encoder(now)
+        speed = (position - found.encoder(before)) / (SPEED_OVER / SECOND)
+        number, metre = self._rolls.here(found, now)
+        return WebState(position, speed, number, metre)
 
     def feed(self, batch: SampleBatch) -> Tracked:
         """Take samples (bad ones as NaN) and say what is now certain."""
@@ -203,6 +242,10 @@ class Tracker:
             if math.isfinite(encoder):
                 passages = (self._pass(station, encoder) for station in self._stations[name])
                 tracked.passages += [passage for passage in passages if passage is not None]
+                for station in self._stations[name]:
+                    tracked.conditions += station.conditions
+                    station.conditions.clear()
+        tracked.conditions.sort(key=lambda condition: (condition.time, condition.tag))
         self._forget(frontier - MEMORY)
         return tracked
 

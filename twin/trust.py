@@ -24,19 +24,22 @@ class Trust:
     """The mode that people set per step, and the doubts that put it back to shadow.
 
     A doubt from the data (an input missing, a silent gauge, extrapolating) goes when its cause
-    goes. A doubt from a failed write stays until a person sets the mode again.
+    goes. A doubt from a failed write stays until a person sets the mode again. A gauge that must
+    not be followed bars a step from `twin` only: advice goes on from what was known before, and a
+    person looks at it.
     """
 
     def __init__(self, modes: Mapping[str, Mode]) -> None:
         self._configured = dict(modes)
         self._set = dict(modes)
-        self._doubts: dict[str, dict[str, str]] = {step: {} for step in modes}
+        self._doubts: dict[str, dict[str, tuple[str, tuple[Mode, ...]]]] = {
+            step: {} for step in modes
+        }
 
     def mode(self, step: str) -> Mode:
         """The mode in effect."""
-        if self._doubts[step] and self._set[step] in ("advisory", "twin"):
-            return "shadow"
-        return self._set[step]
+        barred = any(self._set[step] in bars for _, bars in self._doubts[step].values())
+        return "shadow" if barred else self._set[step]
 
     def wanted(self, step: str) -> Mode:
         """The mode that people set, whatever doubts there are."""
@@ -44,7 +47,11 @@ class Trust:
 
     def reason(self, step: str) -> str:
         """Why a step is kept in shadow; empty if it is not."""
-        return "; ".join(self._doubts[step].values()) if self._set[step] != self.mode(step) else ""
+        if self._set[step] == self.mode(step):
+            return ""
+        return "; ".join(
+            reason for reason, bars in self._doubts[step].values() if self._set[step] in bars
+        )
 
     def set_mode(self, step: str, mode: Mode, by: str, time: int) -> list[ModeChange]:
         """A person sets the mode; doubts are forgotten and must arise again."""
@@ -52,11 +59,18 @@ class Trust:
         self._set[step] = mode
         return [ModeChange(time, step, mode, f"set by {by}")]
 
-    def doubt(self, step: str, kind: str, reason: str, time: int) -> list[ModeChange]:
-        """Raise a doubt; an empty reason takes it back."""
+    def doubt(
+        self,
+        step: str,
+        kind: str,
+        reason: str,
+        time: int,
+        bars: tuple[Mode, ...] = ("advisory", "twin"),
+    ) -> list[ModeChange]:
+        """Raise a doubt that bars a step from modes; an empty reason takes it back."""
         before = self.mode(step)
         if reason:
-            self._doubts[step].setdefault(kind, reason)
+            self._doubts[step].setdefault(kind, (reason, bars))
         else:
             self._doubts[step].pop(kind, None)
         after = self.mode(step)
@@ -69,7 +83,10 @@ class Trust:
         return {
             "configured": dict(self._configured),
             "set": dict(self._set),
-            "doubts": {step: dict(doubts) for step, doubts in self._doubts.items()},
+            "doubts": {
+                step: {kind: [reason, list(bars)] for kind, (reason, bars) in doubts.items()}
+                for step, doubts in self._doubts.items()
+            },
         }
 
     def restore(self, state: Snapshot) -> None:
@@ -77,4 +94,7 @@ class Trust:
         for step, mode in self._configured.items():
             if state["configured"].get(step) == mode:
                 self._set[step] = state["set"][step]
-            self._doubts[step] = dict(state["doubts"].get(step, {}))
+            self._doubts[step] = {
+                kind: (reason, tuple(bars))
+                for kind, (reason, bars) in state["doubts"].get(step, {}).items()
+            }

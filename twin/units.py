@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+import re
+from functools import lru_cache
 from typing import Annotated, Final
 
 import pint
@@ -14,13 +15,33 @@ REGISTRY: Final[pint.UnitRegistry[float]] = pint.UnitRegistry(
 REGISTRY.define("percent = 0.01 = %")
 
 
-@cache
+_LONGEST: Final = 60
+_POWER: Final = re.compile(r"\*\*|\^")
+_MODEST_POWER: Final = re.compile(
+    r"(\*\*|\^)\s*\(?\s*[-+]?\d{1,2}(\.\d{1,3})?(?![\d.]|\s*(\*\*|\^))"
+)
+
+
+def _modest(unit: str) -> bool:
+    """Whether a text is one that pint may work out: it would go on for ever at 9**9**9**9."""
+    powers = len(_POWER.findall(unit))
+    return (
+        len(unit) <= _LONGEST
+        and powers == len(_MODEST_POWER.findall(unit)) <= 6
+        and len(re.findall(r"\)\s*(\*\*|\^)", unit)) <= 1
+        and not re.search(r"\d{7}", unit)
+    )
+
+
+@lru_cache(maxsize=1000)
 def to_si(unit: str) -> tuple[float, float]:
     """Scale and offset with which `value * scale + offset` is the value in SI base units.
 
     Raises:
         ValueError: the unit is not known.
     """
+    if not _modest(unit):
+        raise ValueError(f"unknown unit {unit[:_LONGEST]!r}")
     try:
         parsed = REGISTRY.parse_units(unit)
         zero = REGISTRY.Quantity(0.0, parsed).to_base_units().magnitude
@@ -30,7 +51,7 @@ def to_si(unit: str) -> tuple[float, float]:
     return float(one - zero), float(zero)
 
 
-@cache
+@lru_cache(maxsize=1000)
 def si_unit(unit: str) -> str:
     """The SI base unit of what a unit measures, e.g. kg/m²: that of the value inside.
 
@@ -42,7 +63,17 @@ def si_unit(unit: str) -> str:
     return f"{base:~P}" or "dimensionless"
 
 
-@cache
+@lru_cache(maxsize=1000)
+def difference_unit(unit: str) -> str:
+    """The unit of a difference of two values in `unit`: K apart, where a value is in degC.
+
+    Raises:
+        ValueError: the unit is not known.
+    """
+    return si_unit(unit) if to_si(unit)[1] else unit
+
+
+@lru_cache(maxsize=1000)
 def same_dimension(one: str, other: str) -> bool:
     """Whether both units measure the same kind of quantity."""
     return bool(

@@ -1,5 +1,5 @@
 # ruff: noqa: T201
-"""The twin's process of the latency benchmark: `OPCUA_PORT MQTT_PORT FOLDER`."""
+"""The twin's process of the latency benchmark: `OPCUA_PORT MQTT_PORT FOLDER spool|direct`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from twin.ledger import Ledger
 from twin.ports import SurrogateOutput
 from twin.samples import Floats
 from twin.service import Service
+from twin.spool import Spool
 from twin.store import Store
 
 SEGMENT = 0.05
@@ -124,17 +125,19 @@ def line(opcua_port: int, mqtt_port: int) -> LineConfiguration:
     )
 
 
-async def serve(opcua_port: int, mqtt_port: int, folder: Path) -> None:
+async def serve(opcua_port: int, mqtt_port: int, folder: Path, spooled: bool) -> None:
     configuration = line(opcua_port, mqtt_port)
     clock = LineClock()
     core = Core(configuration, {"coating": Proportional()})
     load = OpcUaSource("load", configuration, clock)
-    gauges = MqttSource("gauges", configuration, clock, linger=GAUGE_LINGER)
+    gauges = MqttSource("gauges", configuration, clock, linger=GAUGE_LINGER, lasting=spooled)
 
     async def publish(topic: str, payload: bytes) -> bool:
         return await gauges.publish(f"{TOPIC}/{topic}", payload, retain=True)
 
-    store = Store(DuckDBHistorian(folder / "historian.duckdb", core.tags), len(configuration.tags))
+    spool = Spool(folder / "spool", [tag.name for tag in core.tags]) if spooled else None
+    historian = DuckDBHistorian(folder / "historian.duckdb", core.tags)
+    store = Store(historian, len(configuration.tags), spool)
     ledger = Ledger(f"sqlite:///{folder / 'ledger.sqlite'}")
     surrogates = {"coating": Proportional()}
     service = Service(core, surrogates, [load, gauges], {}, publish, store, ledger, clock)
@@ -153,4 +156,6 @@ async def serve(opcua_port: int, mqtt_port: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))
+    asyncio.run(
+        serve(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4] == "spool")
+    )

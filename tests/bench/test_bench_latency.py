@@ -98,8 +98,10 @@ class Measuring:
 
 
 @contextmanager
-def twin(opcua_port: int, mqtt_port: int, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    arguments = [str(opcua_port), str(mqtt_port), str(folder)]
+def twin(
+    opcua_port: int, mqtt_port: int, folder: Path, spooled: bool
+) -> Iterator[subprocess.Popen[str]]:
+    arguments = [str(opcua_port), str(mqtt_port), str(folder), "spool" if spooled else "direct"]
     with subprocess.Popen(
         [sys.executable, "-m", "tests.bench.latency_load", *arguments],
         stdin=subprocess.PIPE,
@@ -113,8 +115,11 @@ def twin(opcua_port: int, mqtt_port: int, folder: Path) -> Iterator[subprocess.P
 
 
 @pytest.mark.bench
+@pytest.mark.parametrize("spooled", [True, False], ids=["spool", "no spool"])
 @pytest.mark.parametrize("at_once", [False, True], ids=["broker as it comes", "set_tcp_nodelay"])
-def test_from_gauge_to_recommendation(broker: Broker, tmp_path: Path, at_once: bool) -> None:
+def test_from_gauge_to_recommendation(
+    broker: Broker, tmp_path: Path, at_once: bool, spooled: bool
+) -> None:
     if at_once:
         broker.stop()
         with (tmp_path / "mosquitto.conf").open("a") as configuration:
@@ -124,7 +129,7 @@ def test_from_gauge_to_recommendation(broker: Broker, tmp_path: Path, at_once: b
     measuring = Measuring(broker.port)
     with process("server", port) as server:
         said(server)
-        with twin(port, broker.port, tmp_path) as service:
+        with twin(port, broker.port, tmp_path, spooled) as service:
             said(service)
             go(server)
             measuring.drive(SECONDS - 1)
@@ -137,7 +142,8 @@ def test_from_gauge_to_recommendation(broker: Broker, tmp_path: Path, at_once: b
     latencies = measuring.latencies()
     print(
         f"\n{TAGS} tags x {RATE} Hz beside the line, broker "
-        f"{'with set_tcp_nodelay' if at_once else 'as it comes'}; {figures}"
+        f"{'with set_tcp_nodelay' if at_once else 'as it comes'},"
+        f" {'spool' if spooled else 'no spool'}; {figures}"
     )
     assert len(latencies) > 100
     shares = np.percentile(latencies, [50, 99])

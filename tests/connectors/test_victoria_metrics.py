@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import ssl
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 
+from connectors import outage
+from connectors.authority import Authority
 from connectors.victoria_metrics import VictoriaMetricsHistorian
 from tests.servers import free_port
 from tests.stores import VictoriaMetrics
@@ -32,8 +35,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VictoriaMetrics
         yield server
 
 
-def at(url: str) -> VictoriaHistorianConfiguration:
-    return VictoriaHistorianConfiguration(kind="victoria_metrics", url=url)
+def at(url: str, **other: object) -> VictoriaHistorianConfiguration:
+    """The configuration of a server."""
+    return VictoriaHistorianConfiguration.model_validate(
+        {"kind": "victoria_metrics", "url": url, **other}
+    )
 
 
 @pytest.fixture
@@ -157,7 +163,10 @@ def test_buckets_reach_up_to_now(historian: VictoriaMetricsHistorian) -> None:
     assert found.count.tolist() == [10] * 12
 
 
-def test_a_restart_makes_one_append_fail_also_where_reads_noticed_it_first(tmp_path: Path) -> None:
+def test_a_restart_makes_one_append_fail_also_where_reads_noticed_it_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "SPARED", 0.0)
     with VictoriaMetrics(tmp_path / "victoria") as server:
         historian = VictoriaMetricsHistorian(at(server.url), "line", TAGS)
         historian.append(batch((0, 1, 1.0)))
@@ -200,6 +209,40 @@ def test_a_server_that_keeps_less_than_the_line_wants_is_told_of(tmp_path: Path)
         with pytest.raises(Refused, match="of the last 31 days"):
             historian.append(batch((0, 1, 1.0)))
         historian.close()
+
+
+def test_encrypted_and_with_a_password(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "certificates")
+    authority.issue("server", "urn:server", ["127.0.0.1"], "server", 1)
+    certificate = tmp_path / "certificates" / "server.pem"
+    options = [
+        "-tls",
+        f"-tlsCertFile={certificate}",
+        f"-tlsKeyFile={certificate.with_suffix('.key.pem')}",
+        "-httpAuth.username=twin",
+        "-httpAuth.password=hush",
+    ]
+    token = tmp_path / "token"
+    token.write_text("twin:hush\n")
+    server = VictoriaMetrics(tmp_path / "victoria", options=options)
+    server.url = server.url.replace("http:", "https:")
+    server.context = ssl.create_default_context(cafile=authority.certificate.with_suffix(".pem"))
+    with server:
+        trusting = {"security": {"trusts": [authority.certificate]}, "token": {"file": token}}
+        historian = VictoriaMetricsHistorian(at(server.url, **trusting), "line", TAGS)
+        historian.append(batch((0, 1, 1.0)))
+        assert len(historian.read([0], *ALL)) == 1
+        historian.close()
+        stranger = VictoriaMetricsHistorian(at(server.url, token={"file": token}), "line", TAGS)
+        with pytest.raises(HistorianError, match="certificate verify failed"):
+            stranger.append(batch((0, 1, 1.0)))
+        stranger.close()
+        token.write_text("twin:wrong")
+        nobody = VictoriaMetricsHistorian(at(server.url, **trusting), "line", TAGS)
+        with pytest.raises(HistorianError, match="401") as caught:
+            nobody.append(batch((0, 1, 1.0)))
+        assert "wrong" not in str(caught.value)
+        nobody.close()
 
 
 def test_a_server_that_is_something_else_is_told_of() -> None:

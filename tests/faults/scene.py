@@ -21,6 +21,7 @@ from twin.configuration.models import LineConfiguration
 
 FIELDS = ("length", "roll", "speed", "loading", "thickness")
 """Of a message of the gauges: each is a tag."""
+OPCUA_URI = "urn:linetwin:faults"
 MILLISECOND = 1_000_000
 PATIENCE = 60.0
 
@@ -64,6 +65,32 @@ def line(mqtt_port: int) -> LineConfiguration:
                     "stations": {"head": "0 m", "gauge": "1 m"},
                 }
             },
+            "steps": {},
+        }
+    )
+
+
+def opcua_url(port: int) -> str:
+    return f"opc.tcp://127.0.0.1:{port}/faults"
+
+
+def opcua_line(port: int, tags: int) -> LineConfiguration:
+    """A web whose encoder is the first of so many tags of one server, its roll the second."""
+    return LineConfiguration.model_validate(
+        {
+            "name": "faults",
+            "connectors": {"load": {"kind": "opcua", "security": "none", "url": opcua_url(port)}},
+            "tags": {
+                f"t{number}": {
+                    "unit": "m",
+                    "class": "MP",
+                    "role": "counter" if number < 2 else "actual",
+                    "connector": "load",
+                    "address": {"node": f"nsu={OPCUA_URI};s=T{number}"},
+                }
+                for number in range(tags)
+            },
+            "webs": {"web": {"encoder": "t0", "roll": "t1", "stations": {"head": "0 m"}}},
             "steps": {},
         }
     )
@@ -141,10 +168,10 @@ class Twin:
         )
         return self._said()
 
-    def figures(self) -> dict[str, Any]:
-        """Its figures now."""
+    def figures(self, clock: int | None = None) -> dict[str, Any]:
+        """Its figures now, after its clock was set so many ns forth where that is given."""
         assert self._process.stdin is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write("\n" if clock is None else f"{clock}\n")
         self._process.stdin.flush()
         return self._said()
 

@@ -8,16 +8,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.faults.scene import Gauges, Twin, line, reckon, wait_for
 from tests.servers import Broker, broker
+from twin.historian import DuckDBHistorian
+from twin.ports import HistorianError
+from twin.samples import SampleBatch
+from twin.tags import Tag, TagTable
 
 __all__ = ["broker"]
 
 RATE = 400
 """Messages per second, of five samples each."""
-SIZE = 24
+SIZE = 100
 """MB"""
 
 
@@ -71,3 +76,27 @@ def test_a_full_disk_loses_nothing(broker: Broker, small_disk: Path, seconds: fl
     assert reckoning.lost == 0
     assert reckoning.duplicated == 0
     assert figures["dropped"] == 0
+
+
+def test_duckdb_that_gave_up_is_opened_anew(small_disk: Path) -> None:
+    tags = TagTable([Tag("a", "m", "MP", "actual")])
+    rng = np.random.default_rng(1)
+
+    def piece(number: int) -> SampleBatch:
+        times = np.arange(number * 5_000, (number + 1) * 5_000)
+        zeros = np.zeros(5_000)
+        values = rng.normal(size=5_000)
+        return SampleBatch(zeros.astype(np.int32), times, values, zeros.astype(np.uint32))
+
+    with DuckDBHistorian(small_disk / "historian.duckdb", tags) as historian:
+        for number in range(20):
+            historian.append(piece(number))
+        ballast = fill(small_disk)
+        with pytest.raises(HistorianError, match="FATAL"):
+            historian.retain(0)  # writes the file anew
+        with pytest.raises(HistorianError):
+            historian.append(piece(20))
+        ballast.unlink()
+        historian.append(piece(20))
+        historian.append(piece(20))
+        assert len(historian.read([0], 0, 2**62)) == 21 * 5_000

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from connectors.victoria_metrics import VictoriaMetricsHistorian
-from connectors.victoria_server import VictoriaMetricsAddress
 from tests.faults.scene import MILLISECOND, Reckoning, reckon
 from tests.faults.test_disk_full import fill, small_disk
 from tests.servers import until
 from tests.stores import VictoriaMetrics
 from twin import store as store_module
+from twin.configuration.historians import VictoriaHistorianConfiguration
 from twin.historian import DuckDBHistorian
 from twin.samples import SampleBatch
 from twin.spool import Spool
@@ -101,7 +101,7 @@ async def test_victoria_metrics_that_is_killed_and_away(tmp_path: Path, seconds:
     start = (time.time_ns() // MILLISECOND - 1000 * seconds) * MILLISECOND
     sent = seconds * RATE
     with VictoriaMetrics(tmp_path / "victoria") as server:
-        address = VictoriaMetricsAddress(server.url)
+        address = VictoriaHistorianConfiguration(kind="victoria_metrics", url=server.url)
         historian = VictoriaMetricsHistorian(address, "line", TAGS)
         async with storing(historian, tmp_path / "spool") as store:
             await give(store, start, range(5))

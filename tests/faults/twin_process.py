@@ -1,7 +1,8 @@
 # ruff: noqa: T201
 """A twin in a process that a test may kill: `LINE.json FOLDER`.
 
-It tells its figures, as a line of JSON, once it is connected and then whenever it reads a line.
+It tells its figures, as a line of JSON, once it is connected and then whenever it reads a line. A
+number on that line sets its clock so many ns forth.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.faults.set_clock import set_forth
 from twin.app import build_service
 from twin.clock import LineClock
 from twin.configuration.models import LineConfiguration
@@ -32,7 +34,9 @@ async def serve(line: LineConfiguration, folder: Path) -> None:
         print(json.dumps(figures), flush=True)
 
     def asked() -> None:
-        if sys.stdin.readline():
+        if text := sys.stdin.readline():
+            if text.strip():
+                set_forth(int(text))
             tell()
         else:
             loop.remove_reader(sys.stdin)

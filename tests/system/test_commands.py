@@ -28,7 +28,7 @@ __all__ = ["broker"]
 COMMANDS = (
     *("demo", "run", "simulate", "train", "check", "doctor", "browse", "export"),
     *("record", "import", "replay", "backtest", "calibrate", "promote", "rollback", "models"),
-    *("design", "sensitivity", "assess"),
+    *("design", "sensitivity", "assess", "certs", "audit"),
 )
 
 

@@ -164,7 +164,7 @@ def test_killed_in_the_middle_replays(broker: Broker, tmp_path: Path) -> None:
     simulate = [*COMMAND, "simulate", *clock]
     for name, port in ports.items():
         simulate += [f"--{name}-port", str(port)]
-    follow = [*COMMAND, "run", str(file), "--data", str(tmp_path / "data"), *clock]
+    follow = [*COMMAND, "run", str(file), "--data", str(tmp_path / "data"), "--port", "0", *clock]
     with (
         subprocess.Popen(simulate, env=environment(), stdout=subprocess.PIPE) as line,
         subprocess.Popen(

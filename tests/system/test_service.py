@@ -217,8 +217,7 @@ async def test_a_write_that_fails_puts_the_step_in_shadow(running: Running) -> N
     assert trust.mode("coating") == "shadow"
     assert "coater" not in running.service.core.open
     running.service.set_mode("coating", "advisory", "operator")
-    # the ledger is written behind: what is asked for later on its thread comes after it
-    await until(lambda: running.service.store.waiting == 0)
+    await running.service.store.on_ledger(lambda: None)  # it is written behind, in order
     with Ledger(f"sqlite:///{running.folder / 'ledger.sqlite'}") as ledger:
         found = next(each for each in ledger.recommendations() if each["id"] == failed.id)
         assert [entry["state"] for entry in found["history"]] == ["proposed", "accepted", "failed"]

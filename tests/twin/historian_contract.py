@@ -89,6 +89,24 @@ class HistorianContract:
         assert read.value[1] == math.inf
         assert read.quality.tolist() == [BAD, 0x80340000]
 
+    def test_any_number_and_any_status_come_back(self, opened: Open) -> None:
+        if self.precision:
+            return  # it says that numbers beside each other lose digits: nothing to be exact about
+        values = [5e-324, 1.7976931348623157e308, -0.0, 1e22, 1 / 3, -123456789.12345678, 2.0**53]
+        codes = [GOOD, UNCERTAIN, BAD, 0x3FFFFFFF, 0x7FFFFFFF, 0xBFFFFFFF, 0xFFFFFFFF]
+        historian = opened(TAGS)
+        sent = batch(
+            *(
+                (0, 10 * number + place, value, code)
+                for number, value in enumerate(values)
+                for place, code in enumerate(codes)
+            )
+        )
+        historian.append(sent)
+        read = historian.read([0], START, START + 999 * SECOND)
+        assert read.value.tolist() == sent.value.tolist()
+        assert read.quality.tolist() == sent.quality.tolist()
+
     def test_appending_again_changes_nothing(self, opened: Open) -> None:
         historian = opened(TAGS)
         again = batch((0, 1, 1.0), (1, 1, 2.0), (0, 2, math.nan, BAD))
@@ -134,6 +152,19 @@ class HistorianContract:
             (2, 1, 3.0, 0),
             (0, 2, 1.5, 0),
         ]
+
+    def test_tags_that_are_gone_disturb_nobody(self, opened: Open) -> None:
+        everything = batch((0, 1, 1.0), (1, 1, 2.0), (2, 1, 3.0))
+        laboratory = tuple(OfflineMeasurement(tag, START, 0.5, roll=1) for tag in (0, 1, 2))
+        opened(TAGS).append(SampleBatch(*_columns(everything), laboratory))
+        fewer = opened(TagTable([TAGS[2]]))
+        read = fewer.read([0], START, START + 9 * SECOND)
+        assert rows(read) == rows(fewer.latest([0])) == [(0, 1, 3.0, 0)]
+        assert [entry.tag for entry in read.offline] == [0]
+        found = fewer.buckets([0], START, START + 9 * SECOND, 1)
+        assert {tag: each.count.tolist() for tag, each in found.items()} == {0: [1]}
+        fewer.append(batch((0, 1, 3.0), (0, 2, 4.0)))
+        assert len(self.everything(opened(TAGS))) == 4
 
     def test_buckets_hold_minimum_mean_maximum_of_good_values(self, opened: Open) -> None:
         historian = opened(TAGS)

@@ -118,7 +118,7 @@ def test_the_most_urgent_comes_first() -> None:
 def test_a_book_goes_on_where_another_ended() -> None:
     book, later = AlarmBook(), AlarmBook()
     alarm = raised(book)
-    (returned,) = later.restore(book.open(), 30 * S)
+    (returned,) = later.recall(book.open(), 30 * S)
     assert (returned.id, returned.state) == (alarm.id, "returned")
     (again,) = later.report(replace(FROZEN, time=40 * S))
     assert (again.id, again.state) == (alarm.id, "unacknowledged")

@@ -29,6 +29,9 @@ WRONG = [
     ("historian in the clear", "segment: 0.5 m",
      "segment: 0.5 m\nstore:\n  historian:§ {kind: victoria_metrics, url: 'http://far:8428'}",
      "everybody on the way to far", "security: none"),
+    ("means on a server", "segment: 0.5 m", "segment: 0.5 m\nstore:\n  minute_means_after: 9 d§\n"
+     "  historian: {kind: victoria_metrics, url: 'http://localhost'}",
+     "makes no means", "leave it out"),
     ("clear https", "segment: 0.5 m", "segment: 0.5 m\nstore:\n  historian:\n"
      "    kind: victoria_metrics\n    url: https://far\n    security: none§",
      "https is not in the clear", "leave security out"),

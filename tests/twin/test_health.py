@@ -67,6 +67,7 @@ async def test_ready_only_while_every_connector_is_there_and_samples_are_kept(
 ) -> None:
     source = Silent({}, 0, 0)
     async with running(tmp_path, source=source) as service:
+        await until(lambda: service.running)
         assert examine(service).ready
         assert examine(service).live
         source.state = ConnectionState("silent", False, 0, 0, 0, {}, 0, "nobody answers")
@@ -81,6 +82,7 @@ async def test_ready_only_while_every_connector_is_there_and_samples_are_kept(
 
 async def test_a_step_kept_in_shadow_is_said_and_does_not_make_it_unready(tmp_path: Path) -> None:
     async with running(tmp_path) as service:
+        await until(lambda: service.running)
         service.core.set_mode("coating", "advisory", "test", NOW)
         service.core.trust.doubt("coating", "silent", "no reading of thickness", NOW)
         health = examine(service)
@@ -90,6 +92,7 @@ async def test_a_step_kept_in_shadow_is_said_and_does_not_make_it_unready(tmp_pa
 
 async def test_a_hung_loop_is_not_live(tmp_path: Path) -> None:
     async with running(tmp_path) as service:
+        await until(lambda: service.running)
         assert service.heartbeat.age < module.HUNG
         service.heartbeat._beat -= module.HUNG
         health = examine(service)

@@ -208,25 +208,6 @@ async def test_what_was_refused_is_counted_once(tmp_path: Path) -> None:
         }
 
 
-async def test_what_is_older_than_the_store_keeps_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shell, "CLEAN", 0.02)
-    async with running(tmp_path) as service:
-        service.store.put(SampleBatch.of([0, 0], [NOW - 91 * 86_400 * S, NOW], [1.0, 2.0]))
-        historian = service.store._historian
-
-        def kept() -> list[float]:
-            return historian.read([0], 0, 2 * NOW).value.tolist()
-
-        await until(lambda: service.store.stored == 2)
-        found = [1.0, 2.0]
-        async with asyncio.timeout(5):
-            while len(found) > 1:
-                found = await service.store.call(kept)
-        assert found == [2.0]
-
-
 async def test_what_the_core_cannot_follow_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from asyncua.ua.uaerrors import UaError
 from rich import box
@@ -21,6 +22,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from connectors.importing import DataError
 from connectors.opcua_browse import browse as browse_server
@@ -29,7 +31,16 @@ from connectors.recording import RecordingError
 from simulators.__main__ import main as simulate_main
 from simulators.scenario import ScenarioError
 from surrogates import DEFAULT_SAMPLES, DEFAULT_SEED
-from twin.app import build_service, configure_logging, load_challengers, open_registry, read_line
+from twin.app import (
+    build_desk,
+    build_service,
+    configure_logging,
+    load_challengers,
+    open_registry,
+    read_line,
+    serve_api,
+)
+from twin.backup import BackupError
 from twin.cli.assessment.command import assess, scenario_file
 from twin.cli.auditing import audit
 from twin.cli.backtesting import backtest
@@ -42,16 +53,20 @@ from twin.cli.doctor import Finding, examine
 from twin.cli.export import export_samples
 from twin.cli.importing import import_
 from twin.cli.keys import DECISIONS, decide, pressed
+from twin.cli.operating import backup, operated, reload, restore, status
 from twin.cli.planning import plan
 from twin.cli.processes import LineFailedError
 from twin.cli.promoting import models, promote, rollback
 from twin.cli.recording import RecordingSwitch, record
 from twin.cli.replaying import replay
 from twin.cli.terminal import Config, Json, err, finite, out, print_errors, print_samples
+from twin.cli.users import introduce, users
 from twin.cli.view import view
 from twin.clock import LineClock
 from twin.configuration import ConfigurationError, bundled
 from twin.configuration.models import LineConfiguration
+from twin.control import ControlError
+from twin.logs import log_to
 from twin.migrating import LedgerError
 from twin.ports import ConfigurationMismatch, HistorianError
 from twin.spool import SpoolError
@@ -62,10 +77,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+log = structlog.get_logger()
 for command in (record, replay, backtest, assess):
     app.command()(command)
 app.command("import")(import_)
 app.command()(certs)
+app.command()(status)
+app.command()(reload)
+app.command()(backup)
+app.command()(restore)
 app.add_typer(audit, name="audit")
 app.command("calibrate")(calibrate_command)
 app.command()(design)
@@ -74,6 +94,7 @@ app.command()(plan)
 app.command()(promote)
 app.command()(rollback)
 app.command()(models)
+app.add_typer(users, name="users")
 
 
 def main() -> None:
@@ -81,8 +102,10 @@ def main() -> None:
     try:
         app()
     except* (
+        BackupError,
         ConfigurationError,
         ConfigurationMismatch,
+        ControlError,
         DataError,
         HistorianError,
         SpoolError,
@@ -129,6 +152,9 @@ def demo(
         Path | None, typer.Option(help="Save the last view as a picture, SVG.")
     ] = None,
     record: Annotated[Path | None, typer.Option(help="Record into this new folder.")] = None,
+    port: Annotated[
+        int, typer.Option(help="TCP port of dashboard and API; 0 is a free one.", min=0, max=65535)
+    ] = 0,
     config: Annotated[
         Path | None, typer.Option(help="Another configuration of the bundled line.")
     ] = None,
@@ -144,11 +170,12 @@ def demo(
         data,
         picture,
         record,
+        port,
         config,
     )
-    log = (data / "twin.log") if data else Path(os.devnull)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as stream:
+    file = (data / "twin.log") if data else Path(os.devnull)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as stream:
         configure_logging(stream)
         console = err if as_json else out
         summary = asyncio.run(run_demo(options, console, live=console.is_terminal and not as_json))
@@ -186,6 +213,9 @@ def run(
         int, typer.Option(help="Moment at which line and wall clock agree, ns (UTC).")
     ] = 0,
     record: Annotated[Path | None, typer.Option(help="Record into this new folder.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Of dashboard and API, instead of the configured one.")
+    ] = None,
 ) -> None:
     """Run the twin beside a line until Ctrl-C."""
     path = config or bundled("line.yaml")
@@ -196,8 +226,10 @@ def run(
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context((folder / "twin.log").open("a")) if live else sys.stderr
         configure_logging(stream)
+        if line.operation.log_file is not None:
+            log_to(line.operation.log_file)
         clock = LineClock(acceleration, epoch_ns)
-        asyncio.run(_run(line, path, clock, folder, auto_accept, live, record))
+        asyncio.run(_run(line, path, clock, folder, auto_accept, live, record, port))
 
 
 async def _run(
@@ -208,6 +240,7 @@ async def _run(
     auto_accept: bool,
     live: bool,
     record: Path | None,
+    port: int | None,
 ) -> None:
     registry = open_registry(line, path.parent, folder)
     service = build_service(
@@ -219,6 +252,10 @@ async def _run(
         registry,
         load_challengers(line, path.parent),
     )
+    desk = build_desk(service, registry, folder)
+    address = serve_api(service, desk, line.api, port)
+    for said in introduce(desk, address, folder):
+        log.info("api", said=said)
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, service.stop)
@@ -231,7 +268,7 @@ async def _run(
     try:
         if record is not None:
             switch.start(record)
-        async with asyncio.TaskGroup() as tasks:
+        async with operated(service, path, folder), asyncio.TaskGroup() as tasks:
             running = tasks.create_task(service.run())
             if live:
                 with (
@@ -240,10 +277,11 @@ async def _run(
                 ):
                     while not running.done():
                         picture = view(service, line.name, keys=DECISIONS)
-                        display.update(Group(picture, switch.text()), refresh=True)
+                        display.update(Group(picture, switch.text(), Text(address)), refresh=True)
                         await asyncio.wait({running}, timeout=0.5)
     finally:
         switch.stop()
+        desk.close()
         service.store.close()
 
 

@@ -24,20 +24,31 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simulators.runner import run_headless
 from simulators.scenario import Scenario, load_scenario
-from twin.app import build_service, load_challengers, open_registry, read_line, start_recording
+from twin.app import (
+    build_desk,
+    build_service,
+    load_challengers,
+    open_registry,
+    read_line,
+    serve_api,
+    start_recording,
+)
 from twin.cli.keys import DECISIONS, decide, pressed
 from twin.cli.processes import LineFailedError, broker, free_ports, virtual_line
 from twin.cli.view import view
 from twin.clock import LineClock
 from twin.configuration import bundled
-from twin.configuration.models import LineConfiguration
+from twin.configuration.models import ApiConfiguration, LineConfiguration
 from twin.samples import Floats
 from twin.service import Service
+from twin.users import new_password
 
 START_DELAY = 4.0
 """Wall seconds from the start of the demo until the web moves: the twin is connected by then."""
 DRAIN = 1.5
 """Wall seconds that the twin listens after the line has ended."""
+DEMO = "demo"
+"""The operator of the demo; has another password every time."""
 TRUTH_UNITS = {"porosity": 100.0, "dry_porosity": 100.0, "residual_solvent": 100.0}
 """The truth gives these as fractions, the line's configuration in percent."""
 
@@ -57,6 +68,8 @@ class DemoOptions:
     """Where the last view goes as SVG."""
     record: Path | None = None
     """Folder for a recording."""
+    port: int = 0
+    """Of dashboard and API; 0 takes a free one."""
     config: Path | None = None
     """Another configuration of the bundled line, such as one with another historian."""
 
@@ -146,6 +159,8 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
     """
     scenario = load_scenario(options.scenario)
     path = options.config or bundled("line.yaml")
+    import twin.screen  # noqa: F401  # it takes a second to load, which the line does not wait for
+
     async with contextlib.AsyncExitStack() as stack:
         folder = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         names = ("mixer", "coater", "calender", "mqtt")
@@ -176,6 +191,12 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
             load_challengers(line, path.parent),
         )
         stack.callback(service.store.close)
+        desk = build_desk(service, registry, folder / "store")
+        stack.callback(desk.close)
+        address = serve_api(service, desk, ApiConfiguration(), options.port)
+        password = new_password()
+        desk.door.users.replace(DEMO, "operator", password)
+        console.print(f"{address}   log in as {DEMO} with {password}", highlight=False)
         if options.record is not None:
             stack.callback(start_recording(service, options.record).close)
         loop = asyncio.get_running_loop()
@@ -186,7 +207,8 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
             f"{line.name}, scenario {scenario.name}, seed {options.seed}, "
             f"{options.acceleration:g} x, {broker_name}"
         )
-        interrupted = await _follow(service, simulator, options.metres, console, live, title)
+        stay = address if live and not options.auto_accept else ""
+        interrupted = await _follow(service, simulator, options.metres, console, live, title, stay)
         if interrupted:
             baseline.cancel()
             workers = list(pool._processes.values())
@@ -215,8 +237,12 @@ async def _follow(
     console: Console,
     live: bool,
     title: str,
+    stay: str,
 ) -> bool:
-    """Run the service until the line has ended; whether somebody interrupted it."""
+    """Run the service until the line has ended; whether somebody interrupted it.
+
+    Where people decide they may look on at the address `stay` until they press Ctrl-C.
+    """
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -234,6 +260,10 @@ async def _follow(
             if ended.done():
                 await asyncio.wait({running, stopped}, timeout=DRAIN, return_when="FIRST_COMPLETED")
                 refresh(True)
+                if stay:
+                    console.print(f"the line has ended; {stay} stays until Ctrl-C", highlight=False)
+                    await asyncio.wait({running, stopped}, return_when="FIRST_COMPLETED")
+                    interrupted.clear()
     finally:
         service.stop()
         for number in (signal.SIGINT, signal.SIGTERM):

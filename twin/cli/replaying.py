@@ -9,8 +9,7 @@ import math
 import signal
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,25 +30,20 @@ from twin.app import (
     read_line,
     recorded_surrogates,
 )
-from twin.chronicle import Chronicle
 from twin.cli.keys import pressed
 from twin.cli.serving import serve
 from twin.cli.terminal import Json, err, finite, out, print_errors, print_samples
 from twin.cli.view import view
 from twin.configuration import bundled
 from twin.configuration.models import LineConfiguration
-from twin.core import Core, CoreEvent
 from twin.historian import DuckDBHistorian
 from twin.ingest import NANOSECONDS
 from twin.replay import Replay
-from twin.samples import SampleBatch
-from twin.status import LineStatus
+from twin.replay_screen import FULL, ReplayScreen
 from twin.store import Store
 
 KEYS: Final = "space pause   s step   ← → 1 min   - + speed   Ctrl-C end"
 JUMP: Final = 60 * NANOSECONDS
-FULL: Final = 500_000
-"""Samples that wait for the historian before a replay waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,40 +82,6 @@ def open_recording(options: ReplayOptions) -> tuple[Recording, Path]:
             "its tags by name in this one, and --rename OLD=NEW for tags that are called otherwise"
         )
     return recording.for_line(line, options.renamed), options.config.parent
-
-
-class ReplayScreen:
-    """What a replay shows and, where asked, stores."""
-
-    def __init__(self, line: LineConfiguration, store: Store | None) -> None:
-        self._line = line
-        self._chronicle = Chronicle(line, line.tag_table())
-        self.store = store
-        self.sources: Sequence[Any] = ()
-        self.core: Core
-        self.status: LineStatus
-
-    def restarted(self, core: Core) -> None:
-        self.core = core
-        self.status = LineStatus(self._line)
-        self._outputs = {step: model.outputs for step, model in core.surrogates.items()}
-
-    def fed(self, samples: SampleBatch, events: Sequence[CoreEvent]) -> None:
-        for event in events:
-            self.status.follow(event, self._outputs)
-        if self.store is not None:
-            self.store.put(samples)
-            self.store.put(*self._chronicle.of(events))
-
-    async def room(self) -> None:
-        if self.store is not None:
-            await self.store.room(FULL)
-
-    @property
-    def rejected(self) -> Counter[str]:
-        counted = Counter(self.core.rejected)
-        counted["late"] += sum(self.core.tracker.late.values())
-        return +counted
 
 
 def moment(text: str | None, replay: Replay) -> int | None:

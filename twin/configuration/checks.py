@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from twin.configuration.findings import Finding, Findings
 from twin.configuration.historians import EmbeddedHistorianConfiguration
 from twin.configuration.models import (
+    TIME_OF_DAY,
     LineConfiguration,
     MqttAddress,
     MqttConnector,
@@ -66,6 +69,33 @@ def _check_line(found: Findings) -> None:
             "data would be stale before it may be late",
             f"write more than lateness, {line.lateness:g} s",
         )
+    _check_operation(found)
+
+
+def _check_operation(found: Findings) -> None:
+    line = found.configuration
+    after = line.store.minute_means_after
+    if after is not None and after >= line.store.retention:
+        found.add(
+            ("store", "minute_means_after"),
+            "samples would be deleted before means are made of them",
+            f"write less than retention, {line.store.retention / 86400:g} d",
+        )
+    try:
+        ZoneInfo(line.operation.time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        found.add(
+            ("operation", "time_zone"),
+            f"{line.operation.time_zone!r} is no time zone",
+            "write one such as Europe/Berlin",
+        )
+    for text in line.operation.shifts:
+        if not re.fullmatch(TIME_OF_DAY, text):
+            found.add(
+                ("operation", "shifts"),
+                f"{text!r} is no time of day",
+                "write one such as '06:00', in quotes",
+            )
 
 
 def _check_publish(found: Findings, path: tuple[str, ...], topic: str) -> None:
@@ -86,6 +116,12 @@ def _check_historian(found: Findings) -> None:
     at = found.configuration.store.historian
     if isinstance(at, EmbeddedHistorianConfiguration):
         return
+    if found.configuration.store.minute_means_after is not None:
+        found.add(
+            ("store", "minute_means_after"),
+            f"the twin makes no means of what is in {at.kind}",
+            "leave it out, and let the server downsample",
+        )
     path = ("store", "historian")
     host = urlsplit(at.url).hostname or ""
     if at.url.startswith("https:"):

@@ -20,7 +20,7 @@ from twin.configuration.historians import EmbeddedHistorianConfiguration, Histor
 from twin.configuration.section import Section
 from twin.configuration.security import MqttChannel, MqttUser, OpcUaChannel, OpcUaUser
 from twin.tags import ParameterClass, Role, Tag, TagTable
-from twin.units import Duration, Length, Volume, parse, to_si
+from twin.units import Duration, Length, Volume, difference_unit, parse, to_si
 
 Mode = Literal["model", "shadow", "advisory", "twin"]
 
@@ -276,14 +276,31 @@ class OutputConfiguration(Section):
     weight: float = Field(1.0, ge=0, description="cost of leaving the target, relative to others")
 
 
+class InterlockConfiguration(Section):
+    """What must hold while setpoints are written; a value that is missing or bad forbids it too."""
+
+    tag: str = Field(description="a tag of a machine or gauge")
+    within: tuple[float, float] | None = Field(None, description="in the tag's unit")
+    equals: float | None = Field(None, description="instead of a range, in the tag's unit")
+    max_age: Duration | None = Field(
+        None, gt=0, description="an older value forbids it; for tags that report all the time"
+    )
+
+
 class SetpointConfiguration(Section):
     """A setpoint that the twin may move: which, how far, how fast."""
 
     tag: str = Field(description="tag with role setpoint")
     limits: tuple[float, float] = Field(description="in the tag's unit")
     max_step: float = Field(gt=0, description="largest change at once, in the tag's unit")
+    max_rate: float | None = Field(
+        None, gt=0, description="largest sum of changes within any minute, in the tag's unit"
+    )
     deadband: float = Field(0.0, ge=0, description="smaller changes are not worth a write")
     cost: float = Field(0.01, ge=0, description="cost of moving by max_step")
+    interlocks: tuple[InterlockConfiguration, ...] = Field(
+        (), description="what must hold while this setpoint is written"
+    )
 
 
 class StepConfiguration(Section):
@@ -309,6 +326,9 @@ class StepConfiguration(Section):
     advise_every: Duration = Field(
         10.0, gt=0, description="shortest time between two pieces of advice"
     )
+    interlocks: tuple[InterlockConfiguration, ...] = Field(
+        (), description="what must hold while any setpoint of the step is written"
+    )
 
 
 class StoreConfiguration(Section):
@@ -326,6 +346,42 @@ class StoreConfiguration(Section):
         description="bytes on disk for what the historian has not taken, 24 a sample; "
         "when full the oldest is dropped",
     )
+    minute_means_after: Duration | None = Field(
+        None, gt=0, description="of samples older than this a mean per minute is kept"
+    )
+
+
+TIME_OF_DAY = r"^([01]\d|2[0-3]):[0-5]\d$"
+
+
+class OperationConfiguration(Section):
+    """What runs by the clock of the site while the line is followed."""
+
+    time_zone: str = Field("UTC", description="of the times below, e.g. Europe/Berlin")
+    backups: Path | None = Field(None, description="folder; a backup is made in it every day")
+    backup_at: str = Field("02:30", pattern=TIME_OF_DAY, description="time of day")
+    backups_kept: PositiveInt = Field(7, description="older ones are deleted")
+    shifts: list[str] = Field(
+        default_factory=list, description="times of day at which shifts begin: one report each"
+    )
+    log_file: Path | None = Field(
+        None, description="log as lines of JSON into this file, ten of 10 MB; else to the console"
+    )
+
+
+class TlsConfiguration(Section):
+    """A certificate with its key."""
+
+    certificate: Path = Field(description="PEM file, with the chain of those who vouch for it")
+    key: Path = Field(description="PEM file of its private key")
+
+
+class ApiConfiguration(Section):
+    """Where dashboard and API are served."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 is everywhere")
+    port: int = Field(8088, ge=0, le=65535, description="TCP port; 0 takes a free one")
+    tls: TlsConfiguration | None = Field(None, description="without it only this computer is safe")
 
 
 class LineConfiguration(Section):
@@ -343,6 +399,12 @@ class LineConfiguration(Section):
     oldest: Duration = Field(3600.0, gt=0, description="samples further in the past are refused")
     store: StoreConfiguration = Field(
         default_factory=StoreConfiguration, description="where everything is kept"
+    )
+    api: ApiConfiguration = Field(
+        default_factory=ApiConfiguration, description="where dashboard and API are served"
+    )
+    operation: OperationConfiguration = Field(
+        default_factory=OperationConfiguration, description="backups, shifts, log"
     )
     connectors: dict[str, Connector] = Field(description="machines and brokers to connect to")
     tags: dict[str, TagConfiguration] = Field(description="signals, e.g. coater.line_speed")
@@ -374,14 +436,17 @@ class LineConfiguration(Section):
     def tag_table(self) -> TagTable:
         """All tags: those of the connectors, then what the twin derives per output of a step."""
         derived = [
-            Tag(f"{step_name}.{output_name}.{kind}", output.unit, "SP", "derived")
+            Tag(f"{step_name}.{output_name}.{kind}", unit, "SP", "derived")
             for step_name, step in self.steps.items()
             for output_name, output in step.outputs.items()
-            for kind in (
-                "predicted",
-                "measured",
-                "residual",
-                *(("challenger",) if step.challenger is not None else ()),
+            for kind, unit in (
+                ("predicted", output.unit),
+                ("measured", output.unit),
+                ("residual", difference_unit(output.unit)),
+                ("low", output.unit),
+                ("high", output.unit),
+                ("position", "m"),
+                *((("challenger", output.unit),) if step.challenger is not None else ()),
             )
         ]
         return TagTable([*self.measured_tags(), *derived])

@@ -102,7 +102,7 @@ def _default(field: FieldInfo, kind: Any) -> str:
     if field.is_required():
         return "required"
     if field.default_factory is not None:
-        return "none" if get_origin(kind) is dict else "its defaults"
+        return "none" if get_origin(kind) in {dict, list} else "its defaults"
     unit = {Length: "m", Duration: "s", Volume: "m^3"}.get(kind, "")
     value = field.default
     if value is None:

@@ -36,6 +36,7 @@ _BOUNDS = {
 }
 _SHAPES = {
     "url": "write an endpoint such as opc.tcp://host:4840/path",
+    "backup_at": "write a time of day such as '02:30'",
     "node": "write a node id such as 'nsu=urn:maker:machine;s=Coater.Speed' or 'ns=2;i=1001'",
 }
 _LACKING = {

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from twin.configuration.findings import Findings
 from twin.configuration.models import (
     InputConfiguration,
+    InterlockConfiguration,
     MqttAddress,
     MqttConnector,
     OutputConfiguration,
@@ -37,7 +38,9 @@ def check_steps(found: Findings, model_names: ModelNames | None) -> None:
         _check_reached(found, name)
         for key, output in step.outputs.items():
             _check_output(found, name, key, output, runs=known)
+        _check_interlocks(found, path, step.interlocks)
         for key, setpoint in step.setpoints.items():
+            _check_interlocks(found, (*path, "setpoints", key), setpoint.interlocks)
             _check_setpoint(found, step, (*path, "setpoints", key), setpoint)
             owner = moved.setdefault(setpoint.tag, f"{name}.{key}")
             if owner != f"{name}.{key}":
@@ -392,6 +395,27 @@ def _check_laboratory_role(
     return False
 
 
+def _check_interlocks(
+    found: Findings, path: Path, interlocks: Sequence[InterlockConfiguration]
+) -> None:
+    for interlock in interlocks:
+        where = (*path, "interlocks")
+        tag = found.tag(where, interlock.tag)
+        if (interlock.within is None) == (interlock.equals is None):
+            found.add(
+                where,
+                f"the interlock on {interlock.tag!r} has no range and no value, or both",
+                "write within: [LOW, HIGH], or equals: VALUE",
+            )
+        found.ascending(where, "within", interlock.within)
+        if tag is not None and tag.role in ("laboratory", "derived"):
+            found.add(
+                where,
+                f"tag {interlock.tag!r} has the role {tag.role}: nobody knows its value now",
+                "name a tag that a machine or gauge reports",
+            )
+
+
 def _check_setpoint(
     found: Findings, step: StepConfiguration, path: Path, setpoint: SetpointConfiguration
 ) -> None:
@@ -404,6 +428,13 @@ def _check_setpoint(
             (*path, "max_step"),
             f"a step of {setpoint.max_step:g} is wider than the limits",
             f"write at most {high - low:g}",
+        )
+    if setpoint.max_rate is not None and setpoint.max_rate <= setpoint.deadband:
+        found.add(
+            (*path, "max_rate"),
+            f"no change of at most {setpoint.max_rate:g} a minute passes a deadband of "
+            f"{setpoint.deadband:g}",
+            f"write more than {setpoint.deadband:g}",
         )
     if setpoint.deadband >= setpoint.max_step:
         found.add(

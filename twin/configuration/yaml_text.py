@@ -60,6 +60,10 @@ def read_yaml(path: Path) -> Document:
         data = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         raise ConfigurationError([_broken(path, error)]) from error
+    except RecursionError:
+        raise ConfigurationError(
+            [Problem(path, 1, 1, "sections are nested too deeply", "close the brackets")]
+        ) from None
     except ValueError as error:
         raise ConfigurationError(
             [Problem(path, 1, 1, f"a value cannot be read: {error}", "put it in quotes")]
@@ -91,7 +95,8 @@ def _text(path: Path) -> str:
         raise ConfigurationError(
             [Problem(path, line, 1, "a character is not UTF-8", "save the file as UTF-8")]
         ) from error
-    for number, line_text in enumerate(text.splitlines(), 1):
+    # not splitlines: it takes characters for line ends that YAML does not allow at all
+    for number, line_text in enumerate(text.split("\n"), 1):
         for column, character in enumerate(line_text, 1):
             if yaml.reader.Reader.NON_PRINTABLE.match(character):
                 raise ConfigurationError(

@@ -1,0 +1,411 @@
+"""Evidence: what gauges that read the same material say together, and which one cause explains it.
+
+One row per segment: by how much every gauge of a web differs from what the models alone make of the
+machines' settings, as a share. Differences that a healthy line shows are a Gaussian process: noise
+of each gauge and noise that they share along the web (both estimated from the rows themselves),
+models that are wrong by a smooth function of their inputs, causes that wander, and offsets that
+begin anew with a slurry batch, a foil, or a change that has been found. Against it stand single
+causes, each with its signature over the gauges, as a step or a ramp from some row on: the
+generalised likelihood ratio (Willsky and Jones 1976) of each, with the unknown means and the
+correlation of the noise accounted for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.optimize import nnls
+
+from twin.samples import Bools, Floats, Ints
+from twin.snapshot import Snapshot
+
+BLOCK: Final = 10
+"""Rows that are averaged, but for the newest."""
+SINGLE: Final = 10
+"""Newest rows that are looked at one by one, at least."""
+REMEMBERED: Final = 480
+"""Rows."""
+LAGS: Final = (1, 2, 4, 8, 16, 32)
+"""Rows between those that are compared to learn the noise."""
+LENGTH: Final = 10.0
+"""Rows over which noise that gauges share is alike."""
+STANDS_OUT: Final = 1.5
+"""Times its error by which noise that gauges share must be seen."""
+FEW: Final = 8
+"""Pairs of rows below which the noise is what the gauges' stated uncertainty says."""
+PRIOR: Final = 10
+"""Rows that the stated uncertainty of the gauges weighs as much as, in the noise."""
+OFFSET: Final = 2.0
+"""Share by which a healthy model may be wrong: whatever it is, it is learned."""
+ANEW: Final = 1.0
+"""Share by which it may be wrong otherwise after a change of the process, along what changed."""
+ASIDE: Final = 0.003
+"""Share by which each gauge may then differ besides."""
+OTHER: Final = 0.01
+"""Share by which another foil or batch shifts what each gauge reads."""
+BATCH: Final = 0.05
+"""Share by which another batch shifts it, along what its properties do."""
+MISFIT: Final = 0.05
+"""Share by which a model is wrong otherwise elsewhere in its domain."""
+SMOOTH: Final = 0.5
+"""Share of an input's domain over which it is wrong alike."""
+WANDER: Final = 0.0015
+"""Share by which what cannot be seen of a healthy process moves in an hour, as a random walk."""
+STEP: Final = 2.0
+"""Score that a ramp must have more than a step."""
+NEAR: Final = 15
+"""Rows by which the place of a new batch may be told wrong."""
+FEWEST: Final = 3
+"""Rows from which on something is called a change."""
+HOUR: Final = 3600e9
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One thing that may be wrong, and how it shows."""
+
+    name: str
+    """A gauge's tag, or what of the process would have to differ."""
+    gauge: int | None
+    """Column of the gauge; None for the process."""
+    signature: Floats
+    """Relative change of what each gauge reads, for some size of the cause."""
+    smear: float = 0.0
+    """Rows over which it comes in: a machine acts over its length, a gauge at once."""
+    batch: bool = False
+    """A property of the slurry batch: it differs from the start of a batch on, or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How well a cause explains the rows, with the onset and the shape that suit it best."""
+
+    cause: Cause
+    score: float
+    """Twice the logarithm of the likelihood ratio against nothing having happened."""
+    since: int
+    """Number of the row from which on it acts."""
+    ramp: bool
+    size: float
+    """Of the cause at the newest row, in units of its signature."""
+
+
+@dataclass(slots=True)
+class Noise:
+    """Of a healthy line's rows."""
+
+    own: Floats
+    """(m,) variance of each gauge alone, per row."""
+    common: Floats
+    """(m, m) covariance of what is alike over `LENGTH`."""
+
+
+@dataclass(slots=True)
+class Panel:
+    """The rows of the gauges on one web, in the order in which the material passed.
+
+    Args:
+        uncertainty: (m,) stated, one sigma of a row of each gauge, as a share.
+        reach: (m, k) which inputs of the models what a gauge reads depends on.
+    """
+
+    uncertainty: Floats
+    reach: Bools
+    count: int = 0
+    """Rows so far."""
+    _rows: list[Floats] = field(default_factory=list)
+    _inputs: list[Floats] = field(default_factory=list)
+    _time: list[int] = field(default_factory=list)
+    _groups: list[tuple[int, int, int]] = field(default_factory=list)
+    _changes: list[Floats] = field(default_factory=list)
+    """Covariance (m, m) of what changed with each era."""
+
+    def add(self, row: Floats, inputs: Floats, time: int, batch: int, foil: int) -> None:
+        """Take the next segment.
+
+        Args:
+            row: (m,) shares; NaN where a gauge says nothing that may be used.
+            inputs: (k,) of the models, as shares of their domains.
+            time: ns.
+            batch: number of the slurry batch.
+            foil: another number for another foil.
+        """
+        self._rows.append(row)
+        self._inputs.append(inputs)
+        self._time.append(time)
+        self._groups.append((batch, foil, len(self._changes)))
+        self.count += 1
+        if len(self._rows) >= REMEMBERED + BLOCK and self.count % BLOCK == 0:
+            for column in (self._rows, self._inputs, self._time, self._groups):
+                del column[:BLOCK]
+
+    @property
+    def first(self) -> int:
+        """Number of the oldest row that is remembered."""
+        return self.count - len(self._rows)
+
+    def begin_anew(self, since: int, signature: Floats | None = None) -> None:
+        """The process has changed: from a row on, models may be wrong in another way.
+
+        Args:
+            since: number of the first such row, at most the one that comes next.
+            signature: (m,) of what changed; without one, every gauge may differ.
+        """
+        each = np.eye(len(self.uncertainty))
+        if signature is None:
+            self._changes.append(ANEW**2 * each)
+        else:
+            self._changes.append(ANEW**2 * np.outer(signature, signature) + ASIDE**2 * each)
+        era = len(self._changes)
+        for index in range(max(0, since - self.first), len(self._groups)):
+            self._groups[index] = (*self._groups[index][:2], era)
+
+    def snapshot(self) -> Snapshot:
+        """The rows that are remembered."""
+        return {
+            "uncertainty": self.uncertainty,
+            "count": self.count,
+            "rows": np.array(self._rows),
+            "inputs": np.array(self._inputs),
+            "time": np.array(self._time, np.int64),
+            "groups": np.array(self._groups, np.int64).reshape(-1, 3),
+            "changes": list(self._changes),
+        }
+
+    def restore(self, state: Snapshot) -> None:
+        """Take what another gave."""
+        self.uncertainty, self.count = state["uncertainty"], state["count"]
+        self._rows, self._inputs = list(state["rows"]), list(state["inputs"])
+        self._time, self._changes = state["time"].tolist(), list(state["changes"])
+        self._groups = [(batch, foil, era) for batch, foil, era in state["groups"].tolist()]
+
+    def noise(self) -> Noise:
+        """From differences along the web, which drifts and steps hardly touch (variogram).
+
+        What gauges share is kept along those directions only that stand out of its own error: the
+        others would hide a gauge that goes wrong alone.
+        """
+        rows = np.array(self._rows[-REMEMBERED:])
+        prior = self.uncertainty**2
+        gauges = len(prior)
+        seen, pairs = [], 0
+        for lag in LAGS:
+            steps = rows[lag:] - rows[:-lag]
+            steps = steps[np.isfinite(steps).all(axis=1)]
+            pairs = len(steps)
+            if pairs < FEW:
+                return Noise(prior, np.diag(prior))
+            bound = 4.0 * 1.4826 * np.median(np.abs(steps), axis=0) + 1e-12
+            steps = np.clip(steps, -bound, bound)
+            seen.append(0.5 * steps.T @ steps / pairs)
+        courses = np.array(seen)
+        rise = 1.0 - np.exp(-np.array(LAGS) / LENGTH)
+        common = np.tensordot(rise, courses, 1) / (rise @ rise)
+        own = np.empty(gauges)
+        for each in range(gauges):
+            # a gauge's own noise is there at every lag
+            level = np.column_stack([np.ones(len(LAGS)), rise])
+            own[each], common[each, each] = nnls(level, courses[:, each, each])[0]
+        share = pairs / (pairs + PRIOR)
+        own = share * np.maximum(own, 0.05 * prior) + (1.0 - share) * prior
+        scale = np.sqrt(np.outer(own, own))
+        values, vectors = np.linalg.eigh(common / scale)
+        values = np.where(values > STANDS_OUT * math.sqrt(gauges / pairs), values, 0.0)
+        return Noise(own, (vectors * values) @ vectors.T * scale)
+
+    def judge(
+        self, causes: Sequence[Cause], noise: Noise, ignored: Mapping[int, tuple[int, int]]
+    ) -> list[Found]:
+        """How well each cause explains what was read, the best first.
+
+        Args:
+            causes: with signatures of m gauges.
+            noise: of a healthy line.
+            ignored: by gauge, the rows from and up to which it is left out.
+        """
+        blocks = self._blocks(ignored)
+        if blocks is None:
+            return []
+        precision, weighted = self._invert(blocks, causes, noise)
+        found: list[Found] = []
+        for smear, batch in sorted({(cause.smear, cause.batch) for cause in causes}):
+            alike = [cause for cause in causes if (cause.smear, cause.batch) == (smear, batch)]
+            shapes = blocks.shapes(smear, batch)
+            found += self._explain(alike, blocks, shapes, precision, weighted)
+        return sorted(found, key=lambda each: -each.score)
+
+    def _blocks(self, ignored: Mapping[int, tuple[int, int]]) -> _Blocks | None:
+        rows = np.array(self._rows)
+        if len(rows) < FEWEST + 2:
+            return None
+        for gauge, (since, until) in ignored.items():
+            rows[max(0, since - self.first) : max(0, until - self.first), gauge] = np.nan
+        groups = np.array(self._groups)
+        # blocks keep their borders as rows come, and end where something begins anew
+        number = np.arange(self.first, self.count)
+        key = number // BLOCK
+        newest = self.count - SINGLE
+        key = np.where(key >= newest // BLOCK, number + 10**9, key)
+        starts = np.flatnonzero(
+            np.concatenate([[True], (np.diff(key) != 0) | (np.diff(groups, axis=0) != 0).any(1)])
+        )
+        finite = np.isfinite(rows)
+        counts = np.add.reduceat(finite, starts, axis=0, dtype=np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = np.add.reduceat(np.where(finite, rows, 0.0), starts, axis=0) / counts
+        sizes = np.diff(np.append(starts, len(rows))).astype(np.float64)
+        inputs = np.add.reduceat(np.array(self._inputs), starts, axis=0) / sizes[:, None]
+        hours = (np.array(self._time) - self._time[0]) / HOUR
+        return _Blocks(
+            means,
+            counts,
+            sizes,
+            number[starts],
+            np.add.reduceat(number, starts) / sizes,
+            np.add.reduceat(hours, starts) / sizes,
+            np.nan_to_num(inputs),
+            groups[starts],
+        )
+
+    def _invert(
+        self, blocks: _Blocks, causes: Sequence[Cause], noise: Noise
+    ) -> tuple[Floats, Floats]:
+        """Inverse covariance (blocks, m, blocks, m), 0 where nothing was read; times the means."""
+        count, gauges = blocks.means.shape
+        each = np.eye(gauges)
+        unit = [c.signature / max(np.abs(c.signature).max(), 1e-12) for c in causes]
+        pairs = list(zip(causes, unit, strict=True))
+        process = [g for cause, g in pairs if cause.gauge is None and not cause.batch]
+        brewed = [g for cause, g in pairs if cause.batch]
+        moved = (blocks.inputs[:, None] - blocks.inputs[None]) ** 2
+        groups = blocks.groups.T[:2]
+        batch, foil = groups[:, :, None] == groups[:, None, :]
+        eras = blocks.groups[:, 2]
+        terms = [
+            (blocks.alike(LENGTH), noise.common),
+            (np.full((count, count), OFFSET**2), each),
+            *(
+                (MISFIT**2 * np.exp(-0.5 * (moved @ reached) / SMOOTH**2), np.diag(mine))
+                for reached, mine in zip(self.reach.astype(np.float64), each, strict=True)
+            ),
+            *(
+                (np.outer(eras >= era, eras >= era).astype(np.float64), self._changes[era - 1])
+                for era in np.unique(eras[eras > eras[0]]).tolist()
+            ),
+            (OTHER**2 * foil, each),
+            (OTHER**2 * batch, each),
+            (BATCH**2 * batch, sum((np.outer(g, g) for g in brewed), np.zeros_like(each))),
+            (
+                WANDER**2 * np.minimum(blocks.hours[:, None], blocks.hours[None]),
+                sum((np.outer(g, g) for g in process), np.zeros_like(each)),
+            ),
+        ]
+        covariance = sum(np.einsum("ab,ij->aibj", *term) for term in terms)
+        covariance = np.asarray(covariance).reshape(count * gauges, count * gauges)
+        with np.errstate(divide="ignore"):
+            covariance += np.diag((noise.own / blocks.counts).ravel())
+        there = np.flatnonzero(blocks.counts.ravel() > 0)
+        inverse = np.zeros_like(covariance)
+        inverse[np.ix_(there, there)] = _inverse(covariance[np.ix_(there, there)])
+        means = np.nan_to_num(blocks.means.ravel())
+        return (
+            inverse.reshape(count, gauges, count, gauges),
+            (inverse @ means).reshape(count, gauges),
+        )
+
+    def _explain(
+        self,
+        causes: Sequence[Cause],
+        blocks: _Blocks,
+        shapes: tuple[Floats, Ints, Bools],
+        precision: Floats,
+        weighted: Floats,
+    ) -> list[Found]:
+        profiles, since, ramp = shapes
+        if not len(profiles):
+            return []
+        seen = profiles @ weighted
+        """(shapes, m)"""
+        gauges = weighted.shape[1]
+        known = np.empty((len(profiles), gauges, gauges))
+        for i in range(gauges):
+            for j in range(gauges):
+                known[:, i, j] = ((profiles @ precision[:, i, :, j]) * profiles).sum(axis=1)
+        found = []
+        for cause in causes:
+            along = seen @ cause.signature
+            with np.errstate(invalid="ignore", divide="ignore"):
+                power = np.einsum("i,oij,j->o", cause.signature, known, cause.signature)
+                score = np.where(power > 1e-9, along**2 / power, 0.0)
+            # a drift must be better than a step to be called one
+            best = int(np.argmax(score - STEP * ramp))
+            if score[best] > 0.0:
+                size = float(along[best] / power[best] * profiles[best, -1])
+                found.append(
+                    Found(cause, float(score[best]), int(since[best]), bool(ramp[best]), size)
+                )
+        return found
+
+
+def _inverse(covariance: Floats) -> Floats:
+    """By Cholesky's decomposition, a third of the work of the general way."""
+    factor, failed = dpotrf(covariance, lower=1)
+    if failed:
+        return np.asarray(np.linalg.pinv(covariance, hermitian=True), np.float64)
+    half, _ = dpotri(factor, lower=1)
+    lower = np.tril(half)
+    return np.asarray(lower + np.tril(half, -1).T, np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """Rows, the older ones averaged."""
+
+    means: Floats
+    """(blocks, m); NaN where nothing was read."""
+    counts: Floats
+    sizes: Floats
+    start: Ints
+    """Number of the first row."""
+    centre: Floats
+    hours: Floats
+    inputs: Floats
+    groups: Ints
+
+    def alike(self, length: float) -> Floats:
+        """Correlation of block means of noise that is alike over `length` rows."""
+        apart = np.abs(self.centre[:, None] - self.centre[None])
+        half = self.sizes / (2.0 * length)
+        factor = np.sinh(half) / half
+        found = np.exp(-apart / length) * np.outer(factor, factor)
+        np.fill_diagonal(found, (1.0 - (1.0 - np.exp(-2.0 * half)) / (2.0 * half)) / half)
+        return found
+
+    def shapes(self, smear: float, batch: bool) -> tuple[Floats, Ints, Bools]:
+        """Steps and ramps (shapes, blocks) from every block on, the rows of their onsets.
+
+        Those of a batch begin with its first rows.
+        """
+        late = self.start[-1] + self.sizes[-1]
+        may = (self.start >= self.start[0] + FEWEST) & (late - self.start >= FEWEST)
+        if batch:
+            changed = np.flatnonzero(np.diff(self.groups[:, 0]))
+            begun = np.zeros(len(may), np.bool_)
+            for index in changed.tolist():
+                begun |= np.abs(self.start - self.start[index + 1]) <= NEAR
+            may &= begun
+        onsets = np.flatnonzero(may)
+        if not len(onsets):
+            return np.empty((0, len(self.start))), np.empty(0, np.int64), np.empty(0, np.bool_)
+        after = self.centre[None] - self.start[onsets, None]
+        step = np.clip(after / max(smear, 0.5), 0.0, 1.0)
+        # a drift goes on with the clock, from the moment at which the row was read
+        began = self.hours[np.maximum(onsets - 1, 0)]
+        ramp = np.where(after > 0, self.hours[None] - began[:, None], 0.0)
+        since = np.tile(self.start[onsets], 2)
+        return np.vstack([step, ramp]), since, np.arange(2 * len(onsets)) >= len(onsets)
