@@ -55,6 +55,7 @@ from twin.cli.export import export_samples
 from twin.cli.importing import import_
 from twin.cli.keys import DECISIONS, decide, pressed
 from twin.cli.operating import backup, operated, reload, restore, status
+from twin.cli.planning import plan
 from twin.cli.processes import LineFailedError
 from twin.cli.promoting import models, promote, rollback
 from twin.cli.recording import RecordingSwitch, record
@@ -90,6 +91,7 @@ app.add_typer(audit, name="audit")
 app.command("calibrate")(calibrate_command)
 app.command()(design)
 app.command()(sensitivity)
+app.command()(plan)
 app.command()(promote)
 app.command()(rollback)
 app.command()(models)
