@@ -213,6 +213,13 @@ class Solver:
         )
         return miss, np.nan_to_num(broken, nan=1.0), said.mean
 
+    def look(self, points: Floats) -> tuple[Floats, Bools, Bools]:
+        """Outputs (n, outputs) at points (n, free), whether all limits are kept, and domains."""
+        _, broken, mean = self._judge(points)
+        domain = np.array([each.kind == "domain" for each in self._constraints])
+        kept, inside = ((broken[:, of] <= 0).all(axis=1) for of in (~domain, domain))
+        return mean, np.asarray(kept, np.bool_), np.asarray(inside, np.bool_)
+
     def solve(self) -> Design:
         """The best proposal, what binds where it is not good enough, and the front."""
         best = self._minimise(self._nearest)

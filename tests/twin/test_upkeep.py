@@ -98,6 +98,7 @@ async def running(service: Service, polite: bool = True) -> AsyncIterator[Servic
 async def everything_stored(service: Service) -> None:
     await service.store.kept()
     await until(lambda: service.store.waiting == 0)
+    await service.store.on_ledger(lambda: None)
 
 
 def pieces() -> list[SampleBatch]:

@@ -79,16 +79,16 @@ def design(
     as_json: Json = False,
 ) -> None:
     """Find the machine parameters for wanted structure parameters (docs/design.md)."""
-    config, surrogates, known = _known(line, after)
+    config, surrogates, known = known_line(line, after)
     everything = Chain(config, surrogates)
-    targets = [_target(everything, text) for text in target]
-    own = [_limit(everything, text) for text in limit or ()]
+    targets = [target_of(everything, text) for text in target]
+    own = [limit_of(everything, text) for text in limit or ()]
     preferences = [_preference(everything, text) for text in prefer or ()]
     named = [*(each.output for each in targets), *(each.output for each in own)]
     wanted = list(named)
     wanted += [each.name for each in preferences if each.name in everything.outputs]
     chain = Chain(config, surrogates, wanted, known.corrections)
-    given, ranges = _given(chain, fix, vary)
+    given, ranges = given_of(chain, fix, vary)
     free = movable(chain, ranges, list(given))
     start, origins = starting(chain, given, known.values)
     limits = [] if no_limits else specification(chain, named)
@@ -121,11 +121,11 @@ def sensitivity(
     as_json: Json = False,
 ) -> None:
     """Say which machine parameters a structure parameter depends on: Sobol indices."""
-    config, surrogates, known = _known(line, after)
+    config, surrogates, known = known_line(line, after)
     everything = Chain(config, surrogates)
     wanted = [everything.find(text) for text in parameters or ()] or everything.outputs
     chain = Chain(config, surrogates, wanted, known.corrections)
-    given, ranges = _given(chain, fix, vary)
+    given, ranges = given_of(chain, fix, vary)
     start, _ = starting(chain, given, known.values)
     free = []
     for column, each in enumerate(chain.variables):
@@ -149,7 +149,7 @@ def sensitivity(
         _print_indices(found, chain, free)
 
 
-def _known(
+def known_line(
     config: Path | None, after: Path | None
 ) -> tuple[LineConfiguration, Mapping[str, Surrogate], Standing]:
     """Configuration, models, and what is known of the line from a recording."""
@@ -198,7 +198,7 @@ def _range(text: str, unit: str) -> tuple[float, float]:
     return _number(low.strip(), unit), _number(high.strip(), unit)
 
 
-def _target(chain: Chain, text: str) -> Target:
+def target_of(chain: Chain, text: str) -> Target:
     name, value = _split(text)
     output = chain.find(name)
     unit = chain.unit(output)
@@ -214,7 +214,7 @@ def _target(chain: Chain, text: str) -> Target:
     return Target(output, wanted, width)
 
 
-def _limit(chain: Chain, text: str) -> Limit:
+def limit_of(chain: Chain, text: str) -> Limit:
     name, value = _split(text)
     output = chain.find(name)
     low, high = _range(value, chain.unit(output))
@@ -232,7 +232,7 @@ def _preference(chain: Chain, text: str) -> Preference:
     return Preference(found, value == "most")
 
 
-def _given(
+def given_of(
     chain: Chain, fix: Sequence[str] | None, vary: Sequence[str] | None
 ) -> tuple[dict[int, float], dict[int, tuple[float, float]]]:
     """What a person fixed and let vary, by variable, SI."""
@@ -249,7 +249,7 @@ def _given(
     return fixed, ranges
 
 
-def _customary(unit: str, value: float) -> float:
+def customary(unit: str, value: float) -> float:
     scale, offset = to_si(unit)
     return (value - offset) / scale
 
@@ -276,10 +276,10 @@ def _print(found: Design, origins: Sequence[str], learnt: bool) -> None:
     table.add_column("unit")
     for index, name in enumerate(chain.outputs):
         unit = chain.unit(name)
-        low, high = (number(_customary(unit, edge)) for edge in best.interval(index))
+        low, high = (number(customary(unit, edge)) for edge in best.interval(index))
         asked = [each for each in found.problem.targets if each.output == name]
-        wanted = number(_customary(unit, asked[0].value)) if asked else ""
-        expected = number(_customary(unit, float(best.mean[index])))
+        wanted = number(customary(unit, asked[0].value)) if asked else ""
+        expected = number(customary(unit, float(best.mean[index])))
         style = "bold" if asked else None
         table.add_row(name, wanted, expected, f"{low} to {high}", readable(unit), style=style)
     out.print(table)
@@ -309,7 +309,7 @@ def _verdict(found: Design) -> list[str]:
             continue
         unit = chain.unit(target.output)
         scale = to_si(unit)[0]
-        reached = number(_customary(unit, target.value + miss))
+        reached = number(customary(unit, target.value + miss))
         side = "above" if miss > 0 else "below"
         said.append(
             f"infeasible: {target.output} comes to {reached} {readable(unit)} at best, "
@@ -332,7 +332,7 @@ def _bound(chain: Chain, binding: Binding) -> str:
         return f"{binding.name}: {binding.why}"
     unit = _unit(chain, binding.name)
     side = "at least" if binding.side == "low" else "at most"
-    return f"{binding.name} {side} {number(_customary(unit, binding.bound))} " + (
+    return f"{binding.name} {side} {number(customary(unit, binding.bound))} " + (
         f"{readable(unit)} ({binding.why})" if unit else f"({binding.why})"
     )
 
@@ -369,7 +369,7 @@ def _print_front(found: Design) -> None:
             for each, free in zip(moving, problem.free, strict=True)
         ]
         made = [
-            number(_customary(chain.unit(name), proposal.mean[chain.outputs.index(name)]))
+            number(customary(chain.unit(name), proposal.mean[chain.outputs.index(name)]))
             for name in asked
         ]
         table.add_row(*machine, *made)
@@ -399,7 +399,7 @@ def _document(found: Design, origins: Sequence[str], learnt: bool) -> dict[str, 
         "learnt_from_recording": learnt,
         "targets": {
             target.output: {
-                "value": _customary(chain.unit(target.output), target.value),
+                "value": customary(chain.unit(target.output), target.value),
                 "tolerance": target.tolerance / to_si(chain.unit(target.output))[0],
                 "miss": miss / to_si(chain.unit(target.output))[0],
             }
@@ -425,7 +425,7 @@ def _document(found: Design, origins: Sequence[str], learnt: bool) -> dict[str, 
                     "kind": each.kind,
                     "name": each.name,
                     "side": each.side,
-                    "bound": _customary(_unit(chain, each.name), each.bound)
+                    "bound": customary(_unit(chain, each.name), each.bound)
                     if each.side
                     else math.nan,
                     "why": each.why,
@@ -441,9 +441,9 @@ def _document(found: Design, origins: Sequence[str], learnt: bool) -> dict[str, 
 def _said(unit: str, proposal: Proposal, index: int) -> dict[str, float]:
     low, high = proposal.interval(index)
     return {
-        "expected": _customary(unit, float(proposal.mean[index])),
-        "low": _customary(unit, low),
-        "high": _customary(unit, high),
+        "expected": customary(unit, float(proposal.mean[index])),
+        "low": customary(unit, low),
+        "high": customary(unit, high),
     }
 
 
@@ -467,7 +467,7 @@ def _draw_front(found: Design, file: Path) -> None:
             fmt="o", markersize=4, linewidth=0.8,
         )  # fmt: skip
         for target in problem.targets:
-            at = _customary(chain.unit(target.output), target.value)
+            at = customary(chain.unit(target.output), target.value)
             if target.output == x:
                 axes.axvline(at, color="#b03a3a", linewidth=0.8, linestyle="--")
             if target.output == y:
@@ -478,7 +478,7 @@ def _draw_front(found: Design, file: Path) -> None:
 
 def _at(chain: Chain, proposal: Proposal, name: str) -> float:
     if name in chain.outputs:
-        return _customary(chain.unit(name), float(proposal.mean[chain.outputs.index(name)]))
+        return customary(chain.unit(name), float(proposal.mean[chain.outputs.index(name)]))
     column = chain.variable(name)
     return chain.variables[column].from_si(float(proposal.values[column]))
 
