@@ -350,4 +350,5 @@ class Advisor:
         wrong = self._surrogates[step].inputs[column]
         tag = self._sources[step][wrong].tag
         unit = self._line.tags[tag].unit if tag is not None else ""
-        return f"a {_words(wrong)} of {state / (to_si(unit)[0] if unit else 1.0):+.3g} {unit} more"
+        off = state / (to_si(unit)[0] if unit else 1.0)
+        return f"the {_words(wrong)} is off by {off:+.3g} {unit}"

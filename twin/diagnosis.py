@@ -32,9 +32,9 @@ EVERY: Final = 5
 """Rows between looks at the evidence, where nothing strikes."""
 EARLY: Final = 40
 """Rows before which the noise of the gauges is hardly known."""
-CERTAIN: Final = 20.0
+CERTAIN: Final = 18.0
 """Score from which on something has happened: a score of a healthy line is chi square."""
-CERTAIN_DRIFT: Final = 16.0
+CERTAIN_DRIFT: Final = 13.0
 """The same for a ramp, which chance draws less often."""
 CERTAIN_EARLY: Final = 60.0
 MARGIN: Final = 4.0

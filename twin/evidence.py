@@ -56,7 +56,7 @@ SMOOTH: Final = 0.5
 """Share of an input's domain over which it is wrong alike."""
 WANDER: Final = 0.0015
 """Share by which what cannot be seen of a healthy process moves in an hour, as a random walk."""
-STEP: Final = 2.0
+STEP: Final = 1.0
 """Score that a ramp must have more than a step."""
 NEAR: Final = 15
 """Rows by which the place of a new batch may be told wrong."""

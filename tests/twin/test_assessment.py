@@ -285,8 +285,11 @@ def test_the_worst_window_of_coverage_is_found() -> None:
     when = segments * 10**10
     known = sigma[:, 0] > 0
     coverage.note(Prediction("coating", segments, when, sigma, sigma, sigma, sigma, known))
+    one = np.ones(800)
     missed = np.where((segments >= 400) & (segments < 600) & (segments % 2 == 0), 3.0, 0.0)
-    coverage.note(Comparison("coating", "mass_loading", segments, when, missed, missed, missed))
+    coverage.note(
+        Comparison("coating", "mass_loading", segments, when, missed, missed, missed, one)
+    )
     whole, lowest = coverage.percent()
     assert whole == pytest.approx(87.5)
     assert lowest == pytest.approx(75.0)
