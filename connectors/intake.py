@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import structlog
 
-from twin.ports import ConnectionState, Incident
+from twin.ports import ConnectionState, Gap, Incident
 
 Item = TypeVar("Item")
 
@@ -20,6 +20,7 @@ _LOG: Final = structlog.get_logger()
 _LOG_PAUSE: Final = 60.0
 _EXCERPT: Final = 120
 _INCIDENTS: Final = 100
+_GAPS: Final = 100
 
 
 @dataclass(slots=True)
@@ -33,7 +34,10 @@ class Counters:
     error: str | None = "not yet connected"
     refused: dict[str, int] = field(default_factory=dict)
     marked: int = 0
+    away_since: int | None = None
+    """Line time at which the connection was lost, ns."""
     _incidents: deque[Incident] = field(default_factory=lambda: deque(maxlen=_INCIDENTS))
+    _gaps: deque[Gap] = field(default_factory=lambda: deque(maxlen=_GAPS))
     _refusal: tuple[str, str] | None = None
     _logged: dict[str, tuple[float, int]] = field(default_factory=dict)
 
@@ -52,6 +56,13 @@ class Counters:
         if error != self.error:
             _LOG.warning("not connected", connector=self.name, error=error)
         self.connected, self.error = False, error
+
+    def back(self, now: int, recovered: int = 0) -> None:
+        """The connection stands again at line time `now`, ns: the gap has an end."""
+        if self.away_since is not None:
+            number = self._gaps[-1].number + 1 if self._gaps else 1
+            self._gaps.append(Gap(number, self.away_since, now, recovered))
+            self.away_since = None
 
     def refuse_peer(self, what: str, said: str, now: int) -> None:
         """One side refuses the other; repeated attempts for the same reason are one incident."""
@@ -86,6 +97,7 @@ class Counters:
             self.marked,
             self.error,
             tuple(self._incidents),
+            tuple(self._gaps),
         )
 
 

@@ -139,7 +139,6 @@ class MqttSource:
         self._intake: Intake[tuple[tuple[_Row | OfflineMeasurement, ...], _Receipt | None]]
         self._intake = Intake(capacity, linger)
         self._counters = Counters(name)
-        self._gap = False
         self._client: paho.Client | None = None
         self._protocol = MQTTProtocolVersion.MQTTv5
         self._published: dict[int, asyncio.Future[bool]] = {}
@@ -304,7 +303,7 @@ class MqttSource:
             if problem is not None:
                 raise problem
             self._client = client
-            self._gap = False
+            self._counters.back(self._clock.now())
             self._counters.connect()
             while not broken.done():
                 await asyncio.wait((broken,), timeout=1.0)
@@ -319,9 +318,8 @@ class MqttSource:
 
     def _lost(self, error: str) -> None:
         self._counters.disconnect(error)
-        if not self._gap:
-            self._gap = True
-            now = self._clock.now()
+        if self._counters.away_since is None:
+            now = self._counters.away_since = self._clock.now()
             rows = tuple(
                 _Row(signal.index, now, math.nan, BAD_NO_COMMUNICATION)
                 for signal in self._signals

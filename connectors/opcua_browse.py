@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +17,9 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 
 from connectors.opcua.reading import attributes, good, properties
+from connectors.opcua.securing import connect
 from connectors.unit_names import pint_name
+from twin.configuration.models import OpcUaConnector
 from twin.units import to_si
 
 _NUMBERS: Final = frozenset(range(1, 12))
@@ -39,15 +42,28 @@ class FoundVariable:
     writable: bool
 
 
-async def browse(url: str, timeout: float = 10.0) -> list[FoundVariable]:  # noqa: ASYNC109
+async def browse(
+    url: str,
+    timeout: float = 10.0,  # noqa: ASYNC109
+    connector: OpcUaConnector | None = None,
+) -> list[FoundVariable]:
     """The numeric variables below the Objects folder, but not the server's own.
 
+    Args:
+        url: the endpoint.
+        timeout: how long it may take, s.
+        connector: how to connect; in the clear and anonymously without one.
+
     Raises:
-        OSError: the server cannot be reached.
+        OSError: the server cannot be reached, or one side refuses the other.
         TimeoutError: it did not answer in time.
+        SecretError: a password is not where it should be.
     """
     client = Client(url, timeout=timeout)
-    async with asyncio.timeout(timeout), client:
+    connector = connector or OpcUaConnector(kind="opcua", url=url, security="none")
+    async with asyncio.timeout(timeout), AsyncExitStack() as stack:
+        await connect(client, connector)
+        stack.push_async_callback(client.disconnect)
         namespaces = await client.get_namespace_array()
         variables: list[tuple[Node, tuple[str, ...]]] = []
         for child in await client.nodes.objects.get_children():

@@ -23,7 +23,9 @@ if [ ! -e "$passwords" ]; then
   mv "$passwords.new" "$passwords"
 fi
 
-"${TWIN:-twin}" certs private/certificates --server "broker=mosquitto,$host"
+"${TWIN:-twin}" certs private/certificates --server "broker=mosquitto,$host" \
+  --server "dashboard=$host,127.0.0.1"
 
 # Inside a container others read them than here, where nobody but you gets past private/.
-chmod 644 private/secrets/* private/certificates/broker.key.pem private/certificates/twin.key.pem
+chmod 644 private/secrets/*
+for name in broker dashboard twin; do chmod 644 "private/certificates/$name.key.pem"; done

@@ -21,6 +21,7 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
 from simulators.clock import to_datetime
+from simulators.history import KeptHistory
 from simulators.line import VariableSample
 from simulators.secured import SecuredFolder
 from simulators.signals import UNECE_CODES, Kind, Machine, Signal, unece_unit_id
@@ -138,6 +139,7 @@ class MachineServers:
         self._servers: list[Server] = []
         self._nodes: dict[str, tuple[AddressSpace, ua.NodeId, ua.VariantType]] = {}
         self._good = _status(StatusCodes.Good)
+        self._history = KeptHistory()
 
     @property
     def endpoints(self) -> dict[str, str]:
@@ -173,8 +175,10 @@ class MachineServers:
                 last_ns, source_time = sample.time_ns, to_datetime(sample.time_ns)
             space, node, kind = self._nodes[sample.name]
             value = float(sample.value) if kind is ua.VariantType.Double else int(sample.value)
+            variant = ua.Variant(value, kind)
+            self._history.keep(node, sample.time_ns, variant)
             data = ua.DataValue(
-                Value=ua.Variant(value, kind),
+                Value=variant,
                 StatusCode=self._good,
                 SourceTimestamp=cast("ua.DateTime", source_time),
                 ServerTimestamp=cast("ua.DateTime", server_time),
@@ -185,6 +189,7 @@ class MachineServers:
         server = Server()
         server.iserver.allow_remote_admin = False
         await server.init()
+        server.iserver.history_manager.set_storage(self._history)
         await server.set_application_uri(f"{NAMESPACE}:{machine.value}")
         server.set_server_name(f"linetwin virtual line, {machine.value}")
         server.set_endpoint(self.endpoints[machine.value])
@@ -236,8 +241,8 @@ class MachineServers:
         attributes.ValueRank = ua.ValueRank.Scalar
         attributes.ArrayDimensions = []
         attributes.WriteMask = attributes.UserWriteMask = 0
-        attributes.Historizing = False
-        access = ua.AccessLevel.CurrentRead.mask
+        attributes.Historizing = True
+        access = ua.AccessLevel.CurrentRead.mask | ua.AccessLevel.HistoryRead.mask
         if signal.writable:
             access |= ua.AccessLevel.CurrentWrite.mask
         attributes.AccessLevel = attributes.UserAccessLevel = access

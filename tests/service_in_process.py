@@ -63,7 +63,7 @@ class ServedLine:
         await until(
             lambda: not self.service.store.waiting and not self.service.entries_waiting, 20.0
         )
-        await self.service.store.call(lambda: None)
+        await self.service.store.on_ledger(lambda: None)
 
     async def write(self, write: Write) -> WriteOutcome:
         """The sink of all setpoints."""

@@ -17,7 +17,13 @@ import yaml
 
 from surrogates.card import Card
 from surrogates.onnx_model import OnnxSurrogate
-from twin.configuration.models import MqttAddress, MqttConnector, OpcUaConnector
+from twin.configuration.models import (
+    InterlockConfiguration,
+    MqttAddress,
+    MqttConnector,
+    OpcUaConnector,
+    SetpointConfiguration,
+)
 from twin.files import card_path
 from twin.recommendation import FOLLOWS, Change, Effect, Recommendation
 from twin.tags import Tag, TagTable
@@ -140,6 +146,20 @@ def test_the_pieces_of_a_real_lines_configuration_are_valid() -> None:
         for tag in yaml.safe_load(text).get("tags", {}).values():
             if "topic" in tag["address"]:
                 MqttAddress.model_validate(tag["address"])
+
+
+def test_the_pieces_of_a_secured_configuration_are_valid() -> None:
+    for text in blocks("security.md", "yaml"):
+        piece = yaml.safe_load(text)
+        for connector in piece.get("connectors", {}).values():
+            kind = {"opcua": OpcUaConnector, "mqtt": MqttConnector}[connector["kind"]]
+            assert kind.model_validate(connector).security != "none"
+        for step in piece.get("steps", {}).values():
+            for setpoint in step["setpoints"].values():
+                (own,) = SetpointConfiguration.model_validate(setpoint).interlocks
+                assert own.max_age == 5
+            for interlock in step["interlocks"]:
+                InterlockConfiguration.model_validate(interlock)
 
 
 def test_the_published_recommendation_is_as_documented() -> None:

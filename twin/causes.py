@@ -20,8 +20,12 @@ from twin.samples import Floats
 
 PROBE: Final = 0.01
 """Share of a variable's domain over which a sensitivity is taken."""
+BENT: Final = (1.0, 1.0 / 3.0, 3.0)
+"""Factors by which slopes may be wrong where the zero of an input is not known."""
 FELT: Final = 2e-5
 """Share by which a probe must move some gauge to be a cause at all."""
+MOST_NAMED: Final = 2
+"""Further causes that are named with one that looks the same."""
 ALIKE: Final = 0.998
 """Cosine of two signatures beyond which two causes cannot be told apart."""
 
@@ -68,16 +72,20 @@ class Causes:
         said = chain(probes).mean[:, columns]
         with np.errstate(invalid="ignore", divide="ignore"):
             moved = np.nan_to_num((said[1:] - said[0]) / np.abs(said[0]))
-        found = [
-            Cause(tag, column, np.eye(len(columns))[column])
-            for column, tag in enumerate(self._gauges.values())
-        ]
+        corrected = self._corrected()
+        found = []
+        for column, tag in enumerate(self._gauges.values()):
+            # where slopes are not known, a reading that moves alone accuses nobody
+            accused = column if corrected[column] or not any(corrected) else None
+            found.append(Cause(tag, accused, np.eye(len(columns))[column]))
         for variable, signature in zip(chain.variables, moved, strict=True):
             step = variable.name.partition(".")[0]
             brewed = self._line.steps[step].runs_on in self._line.batches
-            if variable.constant is None and np.abs(signature).max() >= FELT:
-                smear = self._smear[variable.name]
-                _merge(found, Cause(variable.name, None, _unit(signature), smear, brewed))
+            if variable.constant is not None or np.abs(signature).max() < FELT:
+                continue
+            smear = self._smear[variable.name]
+            for bent in self._bent(signature):
+                _merge(found, Cause(variable.name, None, _unit(bent), smear, brewed))
         for name, column in self._calculated():
             signature = np.eye(len(columns))[column]
             smear = self._extent(
@@ -85,6 +93,24 @@ class Causes:
             )
             if smear > 1.0:
                 _merge(found, Cause(name, None, signature, smear))
+        return found
+
+    def _bent(self, signature: Floats) -> list[Floats]:
+        """A signature as the models have it, and where they may be asked at a wrong place.
+
+        Where nobody knows the zero of an input, slopes that depend on it are known by a factor.
+        """
+        corrected = self._corrected()
+        if not any(corrected):
+            return [signature]
+        return [np.where(corrected, signature, factor * signature) for factor in BENT]
+
+    def _corrected(self) -> list[bool]:
+        """Which gauges' readings tell the zero of an input that nobody knows."""
+        found = []
+        for name in self._gauges:
+            step, _, output = name.partition(".")
+            found.append(self._line.steps[step].outputs[output].correction in self._inputs(name))
         return found
 
     def _inputs(self, output: str) -> Sequence[str]:
@@ -126,7 +152,9 @@ def _merge(found: list[Cause], cause: Cause) -> None:
     for index, other in enumerate(found):
         if other.gauge is None and alike(other, cause) and other.batch == cause.batch:
             smear = min(other.smear, cause.smear)
-            name = f"{other.name} or {cause.name}"
+            name = other.name
+            if cause.name not in name and name.count(" or ") < MOST_NAMED:
+                name = f"{name} or {cause.name}"
             found[index] = Cause(name, None, other.signature, smear, other.batch)
             return
     found.append(cause)

@@ -34,7 +34,8 @@ class Continuity:
 
     Args:
         checkpoints: on disk.
-        store: historian on its thread, on which all of this is written.
+        store: historian and ledger on their threads; checkpoints are written after what the ledger
+            was told before.
         ledger: keeps the journal.
         clock: line time.
         metrics: is told how long checkpoints take.
@@ -124,10 +125,11 @@ class Continuity:
                     await asyncio.sleep(0.02)
         now = self._clock.now()
         try:
-            historian = self._store.historian
-            return await self._store.call(
-                lambda: missed(historian, self._ledger, core, memory, now)
+            journal = await self._store.on_ledger(
+                lambda: self._ledger.interventions(memory.interventions)
             )
+            historian = self._store.historian
+            return await self._store.call(lambda: missed(historian, journal, core, memory, now))
         except Exception as error:  # a store's driver may raise anything; it stays a gap
             log.error("not read back", problem=str(error), since=memory.taken)
             return NOTHING_MISSED

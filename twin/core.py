@@ -379,6 +379,8 @@ class Core:
 
     def objections(self, recommendation: Recommendation, now: int) -> list[str]:
         """Why the guard would not let a recommendation be written at `now` (ns), as sentences."""
+        if not recommendation.changes:
+            return ["nothing would be moved: reject it instead"]
         return self._guard.objections(recommendation, self.latest, self.latest_time, now)
 
     def decide(

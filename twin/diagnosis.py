@@ -28,12 +28,14 @@ from twin.snapshot import Snapshot
 from twin.tracking import Tracker
 from twin.units import to_si
 
-EVERY: Final = 10
+EVERY: Final = 5
 """Rows between looks at the evidence, where nothing strikes."""
 EARLY: Final = 40
 """Rows before which the noise of the gauges is hardly known."""
-CERTAIN: Final = 20.0
+CERTAIN: Final = 18.0
 """Score from which on something has happened: a score of a healthy line is chi square."""
+CERTAIN_DRIFT: Final = 13.0
+"""The same for a ramp, which chance draws less often."""
 CERTAIN_EARLY: Final = 60.0
 MARGIN: Final = 4.0
 """Score by which a gauge must explain the rows better than any other cause."""
@@ -41,6 +43,10 @@ MARGIN_ALIKE: Final = 25.0
 """The same against a cause that only comes more slowly."""
 ODD: Final = 5.0
 """Sigma from the usual beyond which a reading waits for others of the same material."""
+FEWEST: Final = 3
+"""Rows from which on something is called a change."""
+SPOKEN_FOR: Final = 10.0
+"""Score of a gauge below which a reading that strikes is not its fault."""
 PATIENCE: Final = 8
 """Rows for which readings may wait."""
 WELL: Final = 6.0
@@ -426,9 +432,9 @@ class Diagnosis:
         if not web.panel.count % EVERY:
             self._look_whether_well(web, causes, time, verdicts)
         found = web.panel.judge(causes, web.noise, self._ignored(web))
-        blamed = self._decide(web, found, time, verdicts)
+        self._decide(web, found, time, verdicts)
         for gauge in waiting:
-            self._release(gauge, found, blamed, time, verdicts)
+            self._release(gauge, found, time, verdicts)
 
     def _read(self, gauge: _Gauge, here: Ints, time: int) -> float:
         read = f"{gauge.name}.read"
@@ -486,33 +492,33 @@ class Diagnosis:
             if not gauge.followed
         }
 
-    def _decide(
-        self, web: _Web, found: Sequence[Found], time: int, verdicts: Verdicts
-    ) -> Found | None:
-        """The cause that stands out, with what follows from it; None where none does."""
+    def _decide(self, web: _Web, found: Sequence[Found], time: int, verdicts: Verdicts) -> None:
+        """What follows from the cause that stands out, where one does."""
         early = web.panel.count < EARLY
-        if not found or found[0].score < (CERTAIN_EARLY if early else CERTAIN):
-            return None
-        best = found[0]
+        if not found:
+            return
+        best, lasted = found[0], web.panel.count - found[0].since
+        drifts = best.ramp and lasted >= RECENT
+        certain = CERTAIN_EARLY if early else CERTAIN_DRIFT if drifts else CERTAIN
+        if best.score < certain or lasted < FEWEST:
+            return
         if best.cause.gauge is None:
             rival = max((f.score for f in found if f.cause.gauge is not None), default=0.0)
             if best.score - rival < MARGIN:
-                return None
+                return
             web.panel.begin_anew(best.since, best.cause.signature)
-            return best
+            return
         gauge = web.gauges[best.cause.gauge]
         for other in found[1:]:
             margin = MARGIN_ALIKE if alike(best.cause, other.cause) else MARGIN
             if best.score - other.score < margin:
-                return None
+                return
         row = max(0, best.since - web.panel.first)
         since = int(self._table.time(f"{gauge.name}.read", np.array([web.segments[row]]))[0])
-        lasting = web.panel.count - best.since >= EVERY
-        kind = "drifting" if best.ramp and lasting else "biased"
+        kind = "drifting" if drifts else "biased"
         evidence = self._explain(web, gauge, best, found, web.segments[row])
         gauge.since_row = best.since
         self._suspect(gauge, kind, since, time, evidence, verdicts)
-        return best
 
     def _explain(
         self, web: _Web, gauge: _Gauge, best: Found, found: Sequence[Found], segment: int
@@ -544,7 +550,6 @@ class Diagnosis:
         self,
         gauge: _Gauge,
         found: Sequence[Found],
-        blamed: Found | None,
         time: int,
         verdicts: Verdicts,
     ) -> None:
@@ -552,7 +557,8 @@ class Diagnosis:
         if not gauge.held:
             return
         gone = not gauge.held[-1].strikes
-        believed = blamed is not None and blamed.cause.gauge is None
+        own = max((each.score for each in found if each.cause.gauge == gauge.index), default=0.0)
+        believed = own < max(SPOKEN_FOR, found[0].score if found else 0.0)
         if not (gone or believed or len(gauge.held) >= PATIENCE):
             return
         lesson = verdicts.lessons[gauge.name]

@@ -56,12 +56,12 @@ SMOOTH: Final = 0.5
 """Share of an input's domain over which it is wrong alike."""
 WANDER: Final = 0.0015
 """Share by which what cannot be seen of a healthy process moves in an hour, as a random walk."""
-STEP: Final = 2.0
+STEP: Final = 1.0
 """Score that a ramp must have more than a step."""
 NEAR: Final = 15
 """Rows by which the place of a new batch may be told wrong."""
-FEWEST: Final = 3
-"""Rows from which on something is called a change."""
+BEFORE: Final = 3
+"""Rows that are needed before a change."""
 HOUR: Final = 3600e9
 
 
@@ -241,10 +241,10 @@ class Panel:
 
     def _blocks(self, ignored: Mapping[int, tuple[int, int]]) -> _Blocks | None:
         rows = np.array(self._rows)
-        if len(rows) < FEWEST + 2:
-            return None
         for gauge, (since, until) in ignored.items():
             rows[max(0, since - self.first) : max(0, until - self.first), gauge] = np.nan
+        if len(rows) < 2 * BEFORE or not np.isfinite(rows).any():
+            return None
         groups = np.array(self._groups)
         # blocks keep their borders as rows come, and end where something begins anew
         number = np.arange(self.first, self.count)
@@ -391,8 +391,7 @@ class _Blocks:
 
         Those of a batch begin with its first rows.
         """
-        late = self.start[-1] + self.sizes[-1]
-        may = (self.start >= self.start[0] + FEWEST) & (late - self.start >= FEWEST)
+        may = self.start >= self.start[0] + BEFORE
         if batch:
             changed = np.flatnonzero(np.diff(self.groups[:, 0]))
             begun = np.zeros(len(may), np.bool_)

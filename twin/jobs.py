@@ -63,12 +63,21 @@ class Jobs:
         self.states = {name: JobState() for name in self._jobs}
 
     async def run(self) -> None:
-        """Do what is due until cancelled; what is missed while one is busy is done once."""
+        """Do what is due until cancelled; what is due while it is being done is left out."""
+        async with asyncio.TaskGroup() as tasks:
+
+            async def due(name: str) -> None:
+                if not self._busy[name].locked():
+                    tasks.create_task(self.do(name), name=name)
+
+            await self._schedule(due)
+
+    async def _schedule(self, due: Callable[[str], Awaitable[None]]) -> None:
         scheduler = AsyncIOScheduler(timezone=UTC)
         for job in self._jobs.values():
             first = {"next_run_time": datetime.now(UTC)} if job.at_once else {}
             scheduler.add_job(
-                self.do,
+                due,
                 job.trigger,
                 args=[job.name],
                 id=job.name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+from collections import Counter as Counted
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, get_args
@@ -22,6 +23,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from twin.alarms import Priority
 from twin.configuration.models import Mode
 from twin.ingest import NANOSECONDS
 from twin.recommendation import FOLLOWS
@@ -192,6 +194,11 @@ class _Counts(Collector):
         for state in FOLLOWS:
             reached.add_metric([state], status.states[state])
         yield from (modes, reached)
+        alarms = _gauge("open_alarms", "That are not cleared.", "priority")
+        standing = Counted(alarm.priority for alarm in core.alarms.open())
+        for priority in get_args(Priority):
+            alarms.add_metric([priority], standing[priority])
+        yield alarms
         yield _value("open_recommendations", "That wait for people or machines.", len(core.open))
         yield from self._accuracy()
 

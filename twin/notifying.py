@@ -15,13 +15,12 @@ PACE: Final = 1.0
 """Seconds between looks at the service, at most."""
 
 
-async def notify(service: Service) -> None:
+async def notify(service: Service, systemd: SystemdNotifier) -> None:
     """Tell systemd, where it is the one who started us, until cancelled.
 
     The watchdog is fed only while the service is live: a loop or a store's thread that hangs ends
     with a restart, from the last checkpoint.
     """
-    systemd = SystemdNotifier()
     watchdog = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
     pace = min(PACE, watchdog / 3) if watchdog else PACE
     try:

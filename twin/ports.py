@@ -60,6 +60,21 @@ class ConnectionState:
     """Why it is not connected, as a sentence."""
     incidents: tuple[Incident, ...] = ()
     """The last times that one side refused the other, oldest first: for the audit."""
+    gaps: tuple[Gap, ...] = ()
+    """The last times that it was away, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A connector was away: what the line said meanwhile may be missing."""
+
+    number: int
+    """From 1, in the order in which they happened."""
+    since: int
+    """Line time, ns."""
+    until: int
+    recovered: int
+    """Samples of that time that were read from the peer's history."""
 
 
 @dataclass(frozen=True, slots=True)

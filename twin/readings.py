@@ -24,7 +24,7 @@ WINDOW: Final = 15
 """Readings before a reading whose median it is compared with."""
 PAIRS: Final = 60
 """Successive differences that the noise is taken from."""
-SPIKE: Final = 7.0
+SPIKE: Final = 10.0
 """Sigma from the median beyond which a reading that stands alone is a spike (Hampel 1974)."""
 CHANCE: Final = 1e-10
 """Of a run of equal readings, or of spikes, with a gauge that is well."""

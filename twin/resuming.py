@@ -13,7 +13,7 @@ from twin.configuration.models import LineConfiguration
 from twin.core import Core
 from twin.ingest import NANOSECONDS
 from twin.intervention import Arrivals, Intervention
-from twin.ledger import Ledger
+from twin.ledger import Row
 from twin.logged import logged_in
 from twin.ports import Historian, Surrogate, Write, WriteOutcome, WriteStatus
 from twin.recommendation import Change, Recommendation
@@ -81,14 +81,16 @@ class Missed:
 NOTHING_MISSED: Final = Missed(SampleBatch.of([], [], []), ())
 
 
-def missed(historian: Historian, ledger: Ledger, core: Core, memory: Memory, now: int) -> Missed:
-    """Read what came after a checkpoint; for the store's thread.
+def missed(
+    historian: Historian, journal: Sequence[Row], core: Core, memory: Memory, now: int
+) -> Missed:
+    """Read what came after a checkpoint; for the historian's thread.
 
     A sample that came after it and is older than one of its tag that came before is not found.
 
     Args:
         historian: has the samples.
-        ledger: has what people and machines did.
+        journal: what people and machines did since, as the ledger has it.
         core: restored from the checkpoint.
         memory: the checkpoint.
         now: line time, ns.
@@ -106,7 +108,7 @@ def missed(historian: Historian, ledger: Ledger, core: Core, memory: Memory, now
     moments: list[OfflineMeasurement | Intervention] = [
         value for value in offline if value.known > memory.taken
     ]
-    for row in ledger.interventions(memory.interventions):
+    for row in journal:
         logged = logged_in(row["document"], index)
         if logged is not None:
             moments.append(logged)

@@ -185,7 +185,8 @@ class Service:
         self._attendants: dict[str, Callable[[], Coroutine[None, None, None]]] = {}
         self.listeners: list[Listener] = []
         """Hear at once what the core says; they neither wait nor raise."""
-        self._away: dict[str, int] = {}
+        self._gaps: Counter[str] = Counter()
+        """Number of the last gap of a connector that was told."""
         self._reported: dict[str, bool] = {}
         self._store_watch = StoreWatch()
         self._units = {
@@ -469,15 +470,23 @@ class Service:
                     self._note(self.ledger.audit, incident.time, TWIN, incident.what, details)
 
     def _mark_gaps(self, now: int) -> None:
-        """Tell the recorder for how long a connector was away."""
+        """Tell historian and recorder for how long a connector was away."""
         for source in self.sources:
-            name, connected = source.state.name, source.state.connected
-            since = self._away.pop(name, None)
-            self.report(_away(name, connected, now))
-            if not connected:
-                self._away[name] = now if since is None else since
-            elif since is not None and self._recorder is not None:
-                self._recorder.gap(since, now, f"{name} was not connected")
+            state = source.state
+            self.report(_away(state.name, state.connected, now))
+            for gap in state.gaps:
+                if gap.number <= self._gaps[state.name]:
+                    continue
+                self._gaps[state.name] = gap.number
+                seconds = (gap.until - gap.since) / NANOSECONDS
+                text = f"not connected for {seconds:.1f} s"
+                if gap.recovered:
+                    text += f"; {gap.recovered} values were read from its history"
+                self.store.put(
+                    SampleBatch.of([], [], []), [Event(gap.since, "gap", state.name, text)]
+                )
+                if self._recorder is not None:
+                    self._recorder.gap(gap.since, gap.until, f"{state.name} was {text}")
 
     def reload(self, line: LineConfiguration, by: str) -> list[str]:
         """Follow the line by a changed configuration from now on; gives where it differs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +12,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from twin.alarms import Alarm
 from twin.configuration.models import LineConfiguration
 from twin.ingest import NANOSECONDS
-from twin.ledger import Ledger
+from twin.ledger import Row
 from twin.ports import Historian
 from twin.samples import Floats, severity
 from twin.signal import RESET
@@ -78,17 +80,19 @@ def report(
     line: LineConfiguration,
     tags: TagTable,
     historian: Historian,
-    ledger: Ledger,
+    made: Sequence[Row],
+    raised: Sequence[Alarm],
     start: int,
     end: int,
 ) -> ShiftReport:
-    """Gather a shift from the stores; for the store's thread.
+    """Gather a shift; for the historian's thread.
 
     Args:
         line: the configuration.
         tags: its tag table.
         historian: has the samples.
-        ledger: has advice and alarms.
+        made: recommendations as last recorded.
+        raised: alarms as last recorded, newest first.
         start, end: of the shift, ns.
     """
     parameters = []
@@ -111,13 +115,11 @@ def report(
                 Parameter(f"{step}.{name}", output.unit, len(measured), inside, mean, error)
             )
     advice = Counter(
-        str(document["state"])
-        for document in ledger.recommendations(limit=10_000)
-        if start <= int(document["time_ns"]) < end
+        str(document["state"]) for document in made if start <= int(document["time_ns"]) < end
     )
     alarms = [
         f"{alarm.priority}: {alarm.subject} {alarm.kind}; {' '.join(alarm.evidence)}"
-        for alarm in reversed(ledger.alarms(limit=1000))
+        for alarm in reversed(raised)
         if start <= alarm.time < end
     ]
     gaps = [f"{e.subject}: {e.text}" for e in historian.events(start, end) if e.kind == "gap"]

@@ -134,8 +134,12 @@ async def write_report(service: Service, folder: Path) -> Path:
     line, tags, zone = service.core.line, service.core.tags, service.core.line.operation.time_zone
     start, end = last_shift(line, service.clock.now())
 
+    ledger = service.ledger
+    made = await service.store.on_ledger(lambda: ledger.recommendations(limit=10_000))
+    raised = await service.store.on_ledger(lambda: ledger.alarms(limit=1000))
+
     def work() -> Path:
-        found = shift_report.report(line, tags, service.store.historian, service.ledger, start, end)
+        found = shift_report.report(line, tags, service.store.historian, made, raised, start, end)
         return shift_report.write(found, folder, zone)
 
     return await service.store.call(work)

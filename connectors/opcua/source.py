@@ -18,6 +18,7 @@ from asyncua.ua.uaerrors import UaError
 
 from connectors.intake import Counters, Intake, pauses
 from connectors.opcua.agreement import Agreement, compare
+from connectors.opcua.history import missed
 from connectors.opcua.items import items_of
 from connectors.opcua.reading import attributes
 from connectors.opcua.securing import connect
@@ -38,6 +39,8 @@ from twin.units import to_si
 
 _SETTLED: Final = 1.0
 _REQUEST_TIMEOUT: Final = 4.0
+_MOST_HELD: Final = 100_000
+"""Samples that wait for missed history; what comes on top does not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,9 @@ class OpcUaSource:
         self._intake: Intake[_Notifications | _Gap] = Intake(capacity, linger)
         self._counters = Counters(name)
         self._session: _Session | None = None
-        self._gap: int | None = None
+        self._capacity = capacity
+        self._held: list[_Notifications] | None = None
+        """What is delivered between a loss and the end of reading history: it comes after that."""
 
     @property
     def state(self) -> ConnectionState:
@@ -152,6 +157,11 @@ class OpcUaSource:
             return WriteOutcome(write, "denied", nothing, f"{self.name} has no such setpoint")
         if not math.isfinite(write.value):
             return WriteOutcome(write, "denied", nothing, f"{write.value} is no setpoint")
+        for low, high in self._items[position].limits:
+            value, slack = self._items[position].tag.from_si(write.value), 1e-9 * (high - low)
+            if not low - slack <= value <= high + slack:
+                reason = f"{value:g} lies outside the limits [{low:g}, {high:g}]"
+                return WriteOutcome(write, "denied", nothing, reason)
         session = self._session
         if session is None or not self._counters.connected:
             return WriteOutcome(write, "failed", nothing, f"{self.name} is not connected")
@@ -236,13 +246,43 @@ class OpcUaSource:
             await self._resume(session)
 
     async def _resume(self, session: _Session) -> None:
-        """State what holds now, so that a value that does not change is known again."""
+        """Read what was missed, and state what holds now though it does not change."""
+        self._hold()
+        try:
+            recovered = 0
+            gap = self._counters.away_since
+            if gap is not None:
+                recovered = await self._recover(session, gap)
+            await self._state_what_holds(session, gap)
+            self._counters.back(self._clock.now(), recovered)
+        finally:
+            held, self._held = self._held, None
+            for parcel in held or ():
+                self._intake.put(parcel, len(parcel.handles))
+
+    def _hold(self) -> None:
+        if self._held is None:
+            self._held = []
+
+    async def _recover(self, session: _Session, gap: int) -> int:
+        """Read the history since the connection was lost; how many values there were."""
+        now = self._clock.now()
+        found = await missed(
+            session.client.uaclient.session, session.agreement.nodes, gap, now, self._capacity
+        )
+        self._counters.received += len(found)
+        if found:
+            positions = [position for position, _ in found]
+            parcel = _Notifications(now, positions, [value for _, value in found])
+            self._intake.put(parcel, len(found))
+        return len(found)
+
+    async def _state_what_holds(self, session: _Session, gap: int | None) -> None:
         remote = session.client.uaclient.session
         values = await attributes(remote, session.agreement.nodes, AttributeIds.Value)
         now = self._clock.now()
         settled = now - int(_SETTLED * 1e9 * self._clock.acceleration)
-        before = settled if self._gap is None else max(settled, self._gap + 1)
-        self._gap = None
+        before = settled if gap is None else max(settled, gap + 1)
         self._counters.connect()
         self._counters.received += len(values)
         self._intake.put(
@@ -251,20 +291,22 @@ class OpcUaSource:
 
     def _lost(self, error: str) -> None:
         self._counters.disconnect(error)
-        if self._gap is None:
-            self._gap = self._clock.now()
-            self._intake.put(_Gap(self._gap), len(self._items))
+        if self._counters.away_since is None:
+            self._counters.away_since = self._clock.now()
+            self._intake.put(_Gap(self._counters.away_since), len(self._items))
+            self._hold()
 
     def _deliver(self, items: list[ua.MonitoredItemNotification]) -> None:
         self._counters.received += len(items)
-        self._intake.put(
-            _Notifications(
-                self._clock.now(),
-                [item.ClientHandle for item in items],
-                [item.Value for item in items],
-            ),
-            len(items),
+        parcel = _Notifications(
+            self._clock.now(),
+            [item.ClientHandle for item in items],
+            [item.Value for item in items],
         )
+        if self._held is not None and sum(len(each.handles) for each in self._held) < _MOST_HELD:
+            self._held.append(parcel)
+        else:
+            self._intake.put(parcel, len(items))
 
     def _batch(self, parcel: _Notifications | _Gap) -> SampleBatch:
         if isinstance(parcel, _Gap):

@@ -56,6 +56,6 @@ def test_the_line_shows_what_the_api_says(site: Site, visit: Visit) -> None:
             assert shown[each["name"]]["m"] == each["measured"]["value"]
             assert shown[each["name"]]["p"] == each["predicted"]["value"]
             compared += each["measured"]["value"] is not None
-    assert compared >= 3
+    assert compared >= 1
     loading = page.locator("[data-state-of='coating.mass_loading'] .value")
     expect(loading).to_have_text(f"{shown['coating.mass_loading']['m']:.1f}")

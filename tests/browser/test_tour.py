@@ -31,7 +31,7 @@ def demo(tmp_path: Path) -> Iterator[tuple[str, str, str]]:
     words = blocks()[0].split()
     assert words[:2] == ["twin", "demo"]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from twin.cli import main; main()", *words[1:], "--metres", "60"],
+        [sys.executable, "-c", "from twin.cli import main; main()", *words[1:]],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
@@ -56,27 +56,30 @@ def test_the_tour(demo: tuple[str, str, str], browser: Browser) -> None:
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
     now = page.get_by_role("region", name="To do now")
-    expect(now).to_contain_text("Advice waits for a decision", timeout=LONG)
+    expect(now).to_contain_text("Pump flow setpoint", timeout=LONG)
     keep(page, "tour-line")
     now.get_by_role("link", name="Look at it").click()
-    card = page.locator("[data-advice].advice").first
-    expect(card).to_contain_text("The next mass loading would be")
+    card = page.locator("[data-advice].advice").filter(has_text="The next mass loading would be")
     expect(card).to_contain_text("Expected effect")
     keep(page, "tour-advice")
     card.get_by_role("button", name="Accept").click()
     page.get_by_role("button", name="Write now").click()
-    entry = page.locator("details.past").first
+    entry = page.locator("details.past").filter(has_text="Pump flow").first
     expect(entry).to_contain_text("Verified", timeout=LONG)
     expect(entry).to_contain_text(f"by {name}")
     entry.locator("summary").click()
     expect(entry).to_contain_text("read back")
     keep(page, "tour-verified")
-    page.get_by_role("link", name="Step").click()
+    page.get_by_role("link", name="Step", exact=True).click()
+    page.get_by_role("link", name="Coating", exact=True).click()
     loading = page.locator("[data-state-of='coating.mass_loading']")
     expect(loading).to_have_attribute("data-state", re.compile("ok|doubt"), timeout=LONG)
     page.get_by_role("button", name="10 min").click()
     page.wait_for_timeout(1000)
     keep(page, "tour-effect")
+    page.goto(f"{address}/alarms")
+    page.wait_for_timeout(1000)
+    keep(page, "alarms-live")
 
 
 def keep(page: Page, name: str) -> None:

@@ -327,6 +327,11 @@ async def test_a_setpoint_is_written_and_read_back(machine: Machine) -> None:
         assert await machine.get("Speed") == pytest.approx(6.0)
         assert (await source.write(Write(1, 0.1))).status == "denied"
         assert (await source.write(Write(0, math.nan))).status == "denied"
+        # whoever asks: the limits of the configuration hold here too
+        for outside in (-0.001, 0.501, 1e300):
+            denied = await source.write(Write(0, outside))
+            assert (denied.status, "outside the limits" in denied.reason) == ("denied", True)
+        assert await machine.get("Speed") == pytest.approx(6.0)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 from asyncua import Server, ua
 from asyncua.client.client import Client
+from asyncua.ua.uaerrors import UaError
 
 from connectors.certificates import application_uri, read_certificates
 from connectors.opcua import OpcUaSource
+from connectors.opcua_browse import browse
+from connectors.refusal import RefusedError
 from simulators.secured import SecuredFolder
 from tests.certificates import PASSWORD, WRONG, Certificates, Users
 from tests.connectors.reading import line, opcua_tag, reading
 from tests.servers import Machine, until
+from twin.cli.certs import shown_to
 from twin.clock import LineClock
 from twin.ports import Incident, Write
 
@@ -169,6 +173,22 @@ async def test_better_security_cannot_be_hidden_from_the_twin(
 
     monkeypatch.setattr(Client, "connect_and_get_server_endpoints", changed_on_the_way)
     await refused(source(machine, security=certificates.security()), "somebody between")
+
+
+async def test_a_secured_server_can_be_browsed(
+    machine: Machine, certificates: Certificates
+) -> None:
+    folder = SecuredFolder(certificates.plant)
+    machine.secure = lambda server: folder.secure(server, "machine")
+    await machine.has("Speed", 1.0, "m/min", writable=True).start()
+    found = await browse(
+        machine.url, connector=shown_to(machine.url, certificates.plant, None, "-")
+    )
+    assert [variable.path[-1] for variable in found] == ["Speed"]
+    with pytest.raises(RefusedError, match="is not trusted"):
+        await browse(machine.url, connector=shown_to(machine.url, certificates.stranger, None, "-"))
+    with pytest.raises(UaError):
+        await browse(machine.url)
 
 
 async def test_only_users_that_the_server_knows_are_let_in(

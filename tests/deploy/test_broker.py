@@ -225,7 +225,7 @@ def test_messages_wait_for_a_twin_that_is_away_also_through_a_restart(
 def test_the_script_keeps_what_is_there(installed: Installed) -> None:
     private = installed.folder / "deploy" / "private"
     before = {file: file.read_bytes() for file in private.rglob("*") if file.is_file()}
-    assert "already there: twin, broker" in installed.prepare()
+    assert "already there: twin, broker, dashboard" in installed.prepare()
     assert {file: file.read_bytes() for file in before} == before
     assert private.stat().st_mode & 0o077 == 0
     assert (private / "certificates" / "ca.key.pem").stat().st_mode & 0o077 == 0
@@ -238,7 +238,7 @@ def test_the_line_in_the_manual_is_one(installed: Installed, tmp_path: Path) -> 
     shown = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
     document = yaml.safe_load(bundled("line.yaml").read_text())
     document["connectors"] |= shown["connectors"]
-    document["store"] = shown["store"]
+    document |= {"store": shown["store"], "api": shown["api"]}
     file = tmp_path / "line.yaml"
     file.write_text(yaml.safe_dump(document, sort_keys=False))
     line = read_line(file)
@@ -254,6 +254,8 @@ def test_the_line_in_the_manual_is_one(installed: Installed, tmp_path: Path) -> 
     assert at.token is not None
     secrets = {f"/run/secrets/{name}" for name in compose["services"]["twin"]["secrets"]}
     assert str(at.token.file) in secrets
+    for each in shown["api"]["tls"].values():
+        assert f"/etc/linetwin/{each}" in mounted
     for name, connector in shown["connectors"].items():
         for trusted in connector["security"]["trusts"]:
             assert f"/etc/linetwin/{trusted}" in mounted, name

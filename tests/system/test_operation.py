@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import pytest
 import yaml
 
 from tests.servers import Broker, broker, free_port
-from tests.system.twin_program import COMMAND, environment, twin
+from tests.system.twin_program import COMMAND, environment, twin, twin_many
 from twin.cli.demo import accelerated
 from twin.configuration import bundled
 from twin.configuration.models import LineConfiguration
@@ -30,7 +29,7 @@ from twin.ledger import Ledger
 __all__ = ["broker"]
 
 ACCELERATION = 20.0
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @dataclass
@@ -111,7 +110,8 @@ def plant_on(
         line = LineConfiguration.model_validate(yaml.safe_load(bundled("line.yaml").read_text()))
         line = accelerated(line, acceleration, machines | {"mqtt": broker.port})
         config = folder / "line.yaml"
-        write(config, line.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+        content = line.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        write(config, {**content, "api": {"port": 0}})
         store = folder / "var"
         store.mkdir()
         yield Plant(config, store, epoch, acceleration)
@@ -169,24 +169,22 @@ def test_killed_it_resumes_on_the_right_metre_and_knows_the_rolls(
 
 def test_reloaded_and_backed_up_while_it_runs(plant: Plant, tmp_path: Path) -> None:
     content = yaml.safe_load(plant.config.read_text())
+    copy = tmp_path / "backup"
     with plant.twin() as running:
         until(lambda: plant.metres() > 2)
-        content["stale_after"] = "20 s"
-        write(plant.config, content)
-        said = twin("reload", "--data", plant.folder)
-        assert (said.returncode, said.stdout) == (0, "changed: stale_after\n"), said.stderr
+        write(plant.config, {**content, "stale_after": "20 s"})
+        said = ask(plant.folder, {"do": "reload"}, PATIENCE)
+        assert said == {"ok": True, "changed": ["stale_after"]}
 
-        wrong = {**content, "lateness": "an hour", "oldest": 1, "segment": "1 m"}
-        write(plant.config, wrong)
-        said = twin("reload", "--data", plant.folder)
-        assert said.returncode == 2
-        assert "lateness" in said.stderr
-        assert "oldest" in said.stderr
         before = plant.samples()
-        write(plant.config, {**content, "segment": "1 m"})
-        said = twin("reload", "--data", plant.folder)
-        assert said.returncode == 2
-        assert "segment needs a restart" in said.stderr
+        write(plant.config, {**content, "lateness": "an hour", "segment": "1 m", "colour": "red"})
+        refused = twin("reload", "--data", plant.folder)
+        assert refused.returncode == 2
+        assert "lateness" in refused.stderr
+        assert "'colour' is not known" in refused.stderr
+        write(plant.config, {**content, "stale_after": "25 s", "segment": "1 m"})
+        said = ask(plant.folder, {"do": "reload"}, PATIENCE)
+        assert said == {"ok": False, "problems": ["segment needs a restart"]}
         until(lambda: plant.samples() > before)
 
         write(plant.config, {**content, "stale_after": "25 s"})
@@ -194,23 +192,21 @@ def test_reloaded_and_backed_up_while_it_runs(plant: Plant, tmp_path: Path) -> N
         log = plant.folder.parent / "log"
         until(lambda: "by=SIGHUP" in log.read_text())
 
-        copy = tmp_path / "backup"
-        said = twin("backup", copy, "--data", plant.folder)
-        assert said.returncode == 0, said.stderr
-        said = twin("restore", copy, "--data", plant.folder)
-        assert said.returncode == 2
-        assert "stop it first" in said.stderr
+        said = ask(plant.folder, {"do": "backup", "folder": str(copy)}, PATIENCE)
+        assert said == {"ok": True, "folder": str(copy)}
+        (refused,) = twin_many([["restore", str(copy), "--data", str(plant.folder)]], tmp_path)
+        assert refused.returncode == 2
+        assert "stop it first" in refused.stderr
         stored = plant.samples()
-        said = twin(*plant.arguments)
-        assert said.returncode == 2
         until(lambda: plant.samples() > stored)
         running.send_signal(signal.SIGTERM)
-        assert running.wait(20) == 0
-    said = twin("restore", copy, "--data", plant.folder)
-    assert said.returncode == 0, said.stderr
-    assert "what was there is in" in said.stdout
+        assert running.wait(PATIENCE) == 0
+    data = ["--data", str(plant.folder)]
+    restored, asked = twin_many([["restore", str(copy), *data], ["status", *data]], tmp_path)
+    assert restored.returncode == 0, restored.stderr
+    assert "what was there is in" in restored.stdout.replace("\n", " ")
+    assert asked.returncode == 2
+    assert "no service answers" in asked.stderr
     with plant.twin():
         until(lambda: bool((plant.status() or {}).get("ready")))
-        assert twin("status", "--data", plant.folder).returncode == 0
-    assert twin("status", "--data", plant.folder).returncode == 2
-    assert os.listdir(plant.folder)
+        assert plant.samples() > before

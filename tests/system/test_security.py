@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import threading
@@ -23,7 +25,7 @@ from tests.certificates import PASSWORD, WRONG, Certificates, certificates
 from tests.connectors.test_recording import rows, written
 from tests.servers import Broker
 from tests.system.test_commands import all_ports, configuration
-from tests.system.twin_program import COMMAND, environment, twin
+from tests.system.twin_program import COMMAND, environment, twin, twin_many
 from twin.ledger import Ledger
 
 __all__ = ["certificates"]
@@ -204,3 +206,25 @@ def test_a_model_from_somebody_is_copied_nowhere_else(version: str) -> None:
     card = {"name": "x", "version": version, "step": "coating", "kind": "any"}
     with pytest.raises(ValueError, match="version"):
         Card.parse(json.dumps({**card, "inputs": [], "outputs": []}), "a card")
+
+
+def test_the_commands_of_the_manual_run(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    listed = [
+        line
+        for block in re.findall(r"```console\n(.*?)```", text, re.S)
+        for line in block.splitlines()
+    ]
+    commands = [shlex.split(line)[1:] for line in listed if "simulate" not in line]
+    assert len(commands) == 5
+    configuration(tmp_path, all_ports(1))
+    (tmp_path / "var").mkdir()
+    with Ledger(f"sqlite:///{tmp_path / 'var' / 'ledger.sqlite'}") as ledger:
+        ledger.audit(1, "anna", "accept", {})
+    for ended in twin_many(commands, tmp_path):
+        assert ended.returncode == 0, ended.stderr
+    made = {file.name for file in (tmp_path / "certs").glob("*.der")}
+    assert made == {
+        f"{name}.der" for name in ("ca", "twin", "broker", "virtual-line", "gauges", *MACHINES)
+    }
+    assert "anna" in (tmp_path / "trail.jsonl").read_text()

@@ -98,6 +98,7 @@ async def running(service: Service, polite: bool = True) -> AsyncIterator[Servic
 async def everything_stored(service: Service) -> None:
     await service.store.kept()
     await until(lambda: service.store.waiting == 0)
+    await service.store.on_ledger(lambda: None)
 
 
 def pieces() -> list[SampleBatch]:
@@ -543,10 +544,17 @@ async def test_a_shift_report_says_what_the_shift_made(tmp_path: Path) -> None:
         for piece in parts:
             feed(service, clock, piece)
         await everything_stored(service)
+        await until(lambda: service.entries_waiting == 0)
         start = int(parts[0].time.min())
         found = await service.store.call(
             lambda: report(
-                line, service.core.tags, service.store.historian, service.ledger, start, clock.time
+                line,
+                service.core.tags,
+                service.store.historian,
+                service.ledger.recommendations(limit=1000),
+                service.ledger.alarms(),
+                start,
+                clock.time,
             )
         )
         stream = busy_stream()

@@ -147,7 +147,7 @@ async def test_a_set_that_was_interrupted_is_told_of_until_a_person_has_looked(
     assert times_told(after) == 0
     for told, looked_at in ((1, ""), (2, "coating"), (3, "calendering"), (3, "")):
         async with running(after) as service:
-            await service.store.call(lambda: None)  # the ledger has been asked by then
+            await service.store.on_ledger(lambda: None)  # the ledger has been asked by then
             if told < 3 or looked_at:
                 await until(lambda: service.core.trust.mode("calendering") == "shadow")
                 (alarm,) = {(each.kind, each.priority) for each in service.core.alarms.open()}

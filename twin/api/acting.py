@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from twin.api.access import TheDesk, TheUser, user_of
-from twin.api.formats import nanoseconds
+from twin.api.formats import Moment, nanoseconds
 from twin.api.problems import documented
 from twin.configuration.models import Mode
 from twin.desk import Entry, Wish
@@ -34,7 +33,6 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
 ByName = Annotated[dict[Name, Number], Field(max_length=100)]
 Identity = Annotated[int, Path(ge=0, le=2**53)]
-Moment = Annotated[datetime, Field(description="ISO 8601; UTC without a zone")]
 
 
 class _Body(BaseModel):

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from twin.api import acting, operation, problems, reading, replaying, session, streaming
 from twin.api.headers import Headers
@@ -16,6 +17,8 @@ from twin.api.problems import Problem
 from twin.desk import Desk
 
 PREFIX: Final = "/api/v1"
+PARTS: Final = (session, reading, streaming, acting, replaying)
+"""Below the prefix."""
 ABOUT: Final = """
 Everything that the dashboard shows and does. Values are in the units that they name, times are UTC.
 Bulk data is JSON, an Arrow IPC stream or CSV, by the Accept header or `?format=`.
@@ -41,10 +44,10 @@ def make_app(desk: Desk, secure: bool = False) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.desk = desk
-    for part in (session, reading, streaming, acting, replaying):
+    for part in PARTS:
         app.include_router(part.router, prefix=PREFIX)
     app.include_router(operation.router)
-    problems.install(app)
+    problems.install(app, _methods)
     app.add_middleware(Headers, secure=secure)
     made: list[bytes] = []
 
@@ -56,6 +59,17 @@ def make_app(desk: Desk, secure: bool = False) -> FastAPI:
         return Response(made[0], media_type="application/json")
 
     return app
+
+
+def _methods(path: str) -> set[str]:
+    """The methods of all routes of a path."""
+    routes = [(PREFIX, route) for part in PARTS for route in part.router.routes]
+    routes += [("", route) for route in operation.router.routes]
+    found: set[str] = set()
+    for prefix, route in routes:
+        if isinstance(route, APIRoute) and route.path_regex.match(path.removeprefix(prefix)):
+            found |= route.methods or set()
+    return found
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

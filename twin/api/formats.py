@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 from fastapi import Depends, Query, Request
+from pydantic import BeforeValidator, Field
 
 from twin.api.problems import documented
 from twin.desk.trends import Series, Trend
@@ -73,6 +75,19 @@ BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
 def bulk(*problems: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of an operation with bulk data, besides JSON."""
     return {200: {"content": {ARROW: BYTES, CSV: TEXT}}, **documented(*problems)}
+
+
+def _in_words(value: object) -> object:
+    """Only ISO 8601: pydantic would take a number, of seconds or of milliseconds, as a time."""
+    if isinstance(value, datetime) or (isinstance(value, str) and ISO.match(value)):
+        return value
+    raise ValueError("write a time such as 2026-11-21T10:15:00Z")
+
+
+Moment = Annotated[
+    datetime, BeforeValidator(_in_words), Field(description="ISO 8601; UTC without a zone")
+]
+ISO: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 
 
 def nanoseconds(time: datetime) -> int:

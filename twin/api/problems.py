@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -87,8 +87,13 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of the desk, and everything unexpected, with a problem document."""
+def install(app: FastAPI, methods: Callable[[str], set[str]]) -> None:
+    """Answer every error of the desk, and everything unexpected, with a problem document.
+
+    Args:
+        app: the application.
+        methods: of all routes that a path has.
+    """
 
     @app.exception_handler(RefusedError)
     async def refused(_: Request, error: RefusedError) -> JSONResponse:
@@ -148,8 +153,11 @@ def install(app: FastAPI) -> None:
         return problem(422, "invalid", reasons[0] if reasons else "invalid", reasons=reasons)
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, "http", str(error.detail), error.headers)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(sorted(methods(request.url.path)))
+        return problem(error.status_code, "http", str(error.detail), headers)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:

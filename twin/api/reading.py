@@ -17,6 +17,7 @@ from twin.api.formats import (
     SAMPLES,
     TEXT,
     ArrowStream,
+    Moment,
     TheFormat,
     TrendView,
     as_arrow,
@@ -59,7 +60,7 @@ Names = Annotated[
     list[Annotated[str, Query(max_length=200)]],
     Query(min_length=1, max_length=MOST_SERIES, description="of series; GET /series lists them"),
 ]
-Start = Annotated[datetime | None, Query(description="ISO 8601; UTC without a zone")]
+Start = Annotated[Moment | None, Query(description="ISO 8601; UTC without a zone")]
 Points = Annotated[int, Query(ge=1, le=MOST_POINTS, description="most per series")]
 Along = Annotated[Literal["time", "web"], Query()]
 Number = Annotated[int, Path(ge=0, le=2**53)]

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from twin.api.access import TheDesk, TheUser, user_of
-from twin.api.acting import Moment, Setpoints, Values, Wishes, design_of
-from twin.api.formats import TheFormat, TrendView, bulk, nanoseconds
+from twin.api.acting import Setpoints, Values, Wishes, design_of
+from twin.api.formats import Moment, TheFormat, TrendView, bulk, nanoseconds
 from twin.api.problems import documented
 from twin.api.reading import (
     Along,

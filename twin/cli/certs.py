@@ -78,3 +78,20 @@ def _named(text: str) -> tuple[str, list[str]]:
     if not (name and sign and reached):
         raise ValueError(f"--server {text}: write NAME=HOST, or NAME=HOST,HOST")
     return name, reached
+
+
+def shown_to(url: str, folder: Path | None, user: str | None, password_env: str) -> OpcUaConnector:
+    """How to connect to a server with the certificates of a folder, before there is a line."""
+    security = (
+        None
+        if folder is None
+        else {
+            "certificate": folder / "twin.der",
+            "key": folder / "twin.key.pem",
+            "trusts": [folder / "ca.der"],
+        }
+    )
+    login = None if user is None else {"name": user, "password": {"env": password_env}}
+    return OpcUaConnector.model_validate(
+        {"kind": "opcua", "url": url, "security": security or "none", "user": login}
+    )

@@ -45,7 +45,8 @@ from twin.cli.assessment.command import assess, scenario_file
 from twin.cli.auditing import audit
 from twin.cli.backtesting import backtest
 from twin.cli.calibrating import calibrate_command
-from twin.cli.certs import certs
+from twin.cli.certs import certs as make_certs
+from twin.cli.certs import shown_to
 from twin.cli.cluster import Dask, computing_on
 from twin.cli.demo import DemoOptions, run_demo
 from twin.cli.designing import design, sensitivity
@@ -81,7 +82,7 @@ log = structlog.get_logger()
 for command in (record, replay, backtest, assess):
     app.command()(command)
 app.command("import")(import_)
-app.command()(certs)
+app.command("certs")(make_certs)
 app.command()(status)
 app.command()(reload)
 app.command()(backup)
@@ -390,12 +391,19 @@ def browse(
     connector: Annotated[str, typer.Option(help="Name of the connector in the configuration.")] = (
         "machine"
     ),
+    certs: Annotated[
+        Path | None, typer.Option(help="Folder of `twin certs`: signed and encrypted.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="As whom to log in.")] = None,
+    password_env: Annotated[
+        str, typer.Option(help="Environment variable that holds the password.")
+    ] = "LINETWIN_PASSWORD",
     as_json: Json = False,
 ) -> None:
     """Print a ready tag configuration of everything that an OPC UA server offers."""
 
     configure_logging(sys.stderr)
-    found = asyncio.run(browse_server(url))
+    found = asyncio.run(browse_server(url, connector=shown_to(url, certs, user, password_env)))
     if as_json:
         typer.echo(json.dumps([asdict(variable) for variable in found]))
     else:

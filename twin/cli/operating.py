@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import structlog
 import typer
+from sdnotify import SystemdNotifier
 
 from twin.app import read_line
 from twin.backup import restore as put_back
@@ -86,7 +87,7 @@ async def operated(service: Service, config: Path, folder: Path) -> AsyncIterato
     }
     loop = asyncio.get_running_loop()
     async with served(folder, handlers), asyncio.TaskGroup() as tasks:
-        notifying = tasks.create_task(notify(service), name="systemd")
+        notifying = tasks.create_task(notify(service, SystemdNotifier()), name="systemd")
         loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(on_hangup()))
         try:
             yield

@@ -115,7 +115,7 @@ class Desk(Reader):
         if which == "open":
             return self._open()
         without = "superseded" if which == "decided" else None
-        rows = await self._service.store.call(
+        rows = await self._service.store.on_ledger(
             lambda: self._ledger.recommendations(limit, without=without)
         )
         return tuple(self.book.recorded(row) for row in rows)
@@ -129,13 +129,13 @@ class Desk(Reader):
         for each in self._open():
             if each.id == identity:
                 return each
-        row = await self._service.store.call(lambda: self._ledger.recommendation(identity))
+        row = await self._service.store.on_ledger(lambda: self._ledger.recommendation(identity))
         if row is None:
             raise UnknownError(f"there is no recommendation {identity}")
         return self.book.recorded(row)
 
     async def rolls(self) -> tuple[RollView, ...]:
-        rows = await self._service.store.call(self._ledger.rolls)
+        rows = await self._service.store.on_ledger(self._ledger.rolls)
         rows.sort(key=lambda row: -(row["began"] or 0))
         webs, tracker = self._service.core.line.webs, self._service.core.tracker
         return tuple(
@@ -145,7 +145,7 @@ class Desk(Reader):
         )
 
     async def roll_map(self, number: int, web: str | None = None) -> RollMap:
-        rows = await self._service.store.call(lambda: self._ledger.rolls(web))
+        rows = await self._service.store.on_ledger(lambda: self._ledger.rolls(web))
         webs, core = self._service.core.line.webs, self._service.core
         # numbers may come again: the newest is meant
         found = [row for row in rows if row["number"] == number and row["web"] in webs]
@@ -164,7 +164,7 @@ class Desk(Reader):
     ) -> tuple[tuple[LaboratoryChoice, ...], tuple[LaboratoryEntry, ...]]:
         """What can be entered, and what people entered, newest first, corrections with it."""
         line = self._service.core.line
-        rows = await self._service.store.call(lambda: self._ledger.laboratory_entries(limit))
+        rows = await self._service.store.on_ledger(lambda: self._ledger.laboratory_entries(limit))
         corrected = {row["corrects"]: row["row"] for row in rows if row["corrects"] is not None}
         entries = tuple(laboratory.entry_view(line, row, corrected.get(row["row"])) for row in rows)
         return laboratory.choices(line), entries
@@ -173,7 +173,7 @@ class Desk(Reader):
         """Which model predicts every step, since when, and who said so."""
         used = {}
         if self._registry is not None:
-            used = await self._service.store.call(self._registry.in_use)
+            used = await self._service.store.on_ledger(self._registry.in_use)
         challengers = self._service.challengers
         found = []
         for step, surrogate in self._service.core.surrogates.items():
@@ -192,7 +192,7 @@ class Desk(Reader):
 
     async def audit(self, limit: int = 100) -> tuple[AuditEntry, ...]:
         """What people and the twin did, newest first."""
-        rows = await self._service.store.call(lambda: self._ledger.audited(limit))
+        rows = await self._service.store.on_ledger(lambda: self._ledger.audited(limit))
         found = []
         for row in rows:
             time = moment(row["time"])
@@ -362,7 +362,7 @@ class Desk(Reader):
             return
         first = self.book.decision(identity)
         if first is None:
-            row = await self._service.store.call(lambda: self._ledger.recommendation(identity))
+            row = await self._service.store.on_ledger(lambda: self._ledger.recommendation(identity))
             if self._proposed(identity) is not None:
                 return
             if row is None:
@@ -423,7 +423,7 @@ class Desk(Reader):
 
     async def alarm_history(self, limit: int = 100) -> tuple[AlarmView, ...]:
         """Alarms as they are now or ended, newest first."""
-        found = await self._service.store.call(lambda: self._ledger.alarms(limit))
+        found = await self._service.store.on_ledger(lambda: self._ledger.alarms(limit))
         return tuple(map(overview.alarm, found))
 
     async def set_mode(self, user: User, step: str, mode: str) -> StepView:
@@ -457,7 +457,9 @@ class Desk(Reader):
         registry, now = self._registry, self._now()
         if registry is None:
             raise ValueError("this service keeps no models beside those of its configuration")
-        found = await self._service.store.call(lambda: registry.roll_back(now, step, user.name))
+        found = await self._service.store.on_ledger(
+            lambda: registry.roll_back(now, step, user.name)
+        )
         self.audited(user.name, "roll back model", {"step": step, "version": found})
         return await self.models()
 
@@ -487,7 +489,7 @@ class Desk(Reader):
         """
         self._allow(user, "operator", "correct laboratory value", {"entry": number})
         note = _sentence(note, "say why it is corrected")
-        rows = await self._service.store.call(lambda: self._ledger.laboratory_entries(None))
+        rows = await self._service.store.on_ledger(lambda: self._ledger.laboratory_entries(None))
         row = next((each for each in rows if each["row"] == number), None)
         if row is None:
             raise UnknownError(f"there is no laboratory entry {number}")
@@ -524,7 +526,7 @@ class Desk(Reader):
             "note": entry.note,
             "corrects": corrects,
         }
-        number = await self._service.store.call(
+        number = await self._service.store.on_ledger(
             lambda: self._ledger.enter_laboratory(now, **values)
         )
         nothing = SampleBatch.of([], [], [])

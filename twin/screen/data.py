@@ -16,6 +16,7 @@ from twin.desk.views import Parameter, RollMap, RollParameter
 from twin.ingest import NANOSECONDS
 from twin.samples import Floats
 from twin.screen.feed import KINDS
+from twin.screen.parts import decimals
 from twin.screen.visit import Source
 from twin.screen.words import Words, digits
 
@@ -56,7 +57,7 @@ async def trend(reader: Source, name: str, along: Along, seconds: float) -> dict
     rows = _rows({each.name.rpartition(".")[2]: each for each in found.series}, scale)
     return {
         "unit": _unit(parameter),
-        "digits": _digits(parameter),
+        "digits": decimals(parameter),
         "target": parameter.target,
         "limits": parameter.limits,
         "control": _control(rows),
@@ -72,15 +73,6 @@ async def _now(reader: Source) -> int:
 
 def _unit(parameter: Parameter) -> str:
     return readable(parameter.unit)
-
-
-def _digits(parameter: Parameter) -> int:
-    return digits(
-        *(parameter.limits or ()),
-        parameter.target,
-        parameter.measured.value,
-        parameter.predicted.value,
-    )
 
 
 def _rows(series: dict[str, Series], scale: float) -> list[list[float | None]]:

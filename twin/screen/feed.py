@@ -163,7 +163,10 @@ def line_texts(words: Words, line: LineView, prefix: str = "") -> Values:
         found[f"dot.{connector.name}"] = {"x": "", "c": "" if connector.connected else "off"}
     standing = [each for each in line.alarms if each.state != "shelved"]
     urgent = [each for each in standing if each.state == "unacknowledged"]
-    found["alarms"] = {"x": str(len(standing)) if standing else "", "c": "urgent" if urgent else ""}
+    found["alarms"] = {
+        "x": str(len(standing)) if standing else "",
+        "c": "urgent" if urgent else "quiet",
+    }
     waiting = [each for each in line.recommendations if each.state == "proposed"]
     found["advice"] = {"x": str(len(waiting)) if waiting else ""}
     target = todo_target(line)

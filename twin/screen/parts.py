@@ -13,6 +13,8 @@ from twin.desk.views import Parameter
 from twin.screen.words import Words, digits, meaningful
 
 Handler = Callable[[], object]
+READ = 0.1
+"""Share of the range between limits as which a value is uncertain to somebody who reads it."""
 Cell = str | Callable[[], object]
 """A text, or what puts something into the cell."""
 
@@ -191,16 +193,10 @@ def scale(parameter: Parameter) -> tuple[float, float] | None:
 
 
 def decimals(parameter: Parameter) -> int:
-    """With how many decimals a parameter is read: as many as its interval gives a meaning to."""
-    said = parameter.predicted
-    if said.low is not None and said.high is not None and said.high > said.low:
-        return meaningful((said.high - said.low) / 2)
-    return digits(
-        *(parameter.limits or ()),
-        parameter.target,
-        parameter.measured.value,
-        parameter.predicted.value,
-    )
+    """With how many decimals a parameter is read: no finer than people need."""
+    if parameter.limits is not None:
+        return meaningful(READ * (parameter.limits[1] - parameter.limits[0]))
+    return digits(parameter.target, parameter.measured.value, parameter.predicted.value)
 
 
 def bar(words: Words, parameter: Parameter) -> None:

@@ -241,6 +241,17 @@ async def test_every_response_is_guarded(api: Asked) -> None:
     assert chunked.status_code == 413
 
 
+async def test_times_are_words_and_methods_are_named(api: Asked) -> None:
+    for start in ("0.5", "1767225600", "yesterday"):
+        refused = await api.viewer.get("/events", params={"start": start})
+        assert refused.status_code == 422, start
+        assert refused.headers["content-type"] == "application/problem+json"
+    for start in ("2026-01-01T00:00:00Z", "2026-01-01 00:00", "2026-01-01T01:00:00+01:00"):
+        assert (await api.viewer.get("/events", params={"start": start})).status_code == 200, start
+    wrong = await api.viewer.options("/session")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "DELETE, GET, POST")
+
+
 async def test_unexpected_errors_tell_nothing(api: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(*_: object) -> None:
         raise RuntimeError("secret of the machine")

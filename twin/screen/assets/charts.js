@@ -177,13 +177,25 @@ function describe(chart) {
     : `${said}: ${word("predicted")} ${value(1)}, ${word("measured")} ${value(4)} ${chart.data.unit}`);
 }
 
+const underway = new Map();
+
+/** The history at an address; charts that want the same at once ask once. */
+function history(source) {
+  if (!underway.has(source)) {
+    const answer = fetch(source, { credentials: "same-origin" }).then((each) => (each.ok ? each.json() : null));
+    underway.set(source, answer.finally(() => underway.delete(source)));
+  }
+  return underway.get(source);
+}
+
 async function load(chart) {
   const asked = (chart.asked = (chart.asked ?? 0) + 1);
   const began = performance.now();
-  const answer = await fetch(chart.source, { credentials: "same-origin" });
-  if (!answer.ok || asked !== chart.asked) return;
-  chart.data = await answer.json();
-  chart.points = chart.data.points ?? [];
+  const data = await history(chart.source);
+  if (!data || asked !== chart.asked) return;
+  chart.data = data;
+  // charts of the same history append to it on their own
+  chart.points = (data.points ?? []).map((row) => [...row]);
   draw(chart);
   chart.element.dataset.ready = String(Math.round(performance.now() - began));
 }

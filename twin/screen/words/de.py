@@ -485,9 +485,24 @@ PHRASES: Final[tuple[tuple[str, str], ...]] = (
         "{name} würde {number1} statt {number2} {unit1}",
     ),
     (
-        r"gauges of the same material read (?P<number3>\S+) (?P<unit2>.+) against the model",
-        "Messgeräte lesen am selben Material {number3} {unit2} gegen das Modell",
+        r"(?P<name1>.+) of the same material says a (?P<name2>.+) of (?P<number>\S+) "
+        r"(?P<unit>.*) more",
+        "{name1} am selben Material spricht für {name2} um {number} {unit} mehr",
     ),
+    (
+        r"(?P<name>.+) of the same material says (?P<number>\S+) %",
+        "{name} am selben Material spricht für {number} %",
+    ),
+    (
+        r"gauges of the same material read (?P<number>\S+) (?P<unit>.+) against the model that "
+        r"is so corrected",
+        "Messgeräte lesen am selben Material {number} {unit} gegen das so berichtigte Modell",
+    ),
+    (
+        r"gauges of the same material read (?P<number>\S+) (?P<unit>.+) against the model",
+        "Messgeräte lesen am selben Material {number} {unit} gegen das Modell",
+    ),
+    (r"no gauge has read (?P<name>.+) yet", "noch hat kein Messgerät gelesen: {name}"),
     (r"inputs outside the model's domain", "Eingänge außerhalb des Modellbereichs"),
     (r"an input is missing", "ein Eingang fehlt"),
     (r"no reading of (?P<name>.+)", "keine Messung: {name}"),
@@ -496,5 +511,10 @@ PHRASES: Final[tuple[tuple[str, str], ...]] = (
     (r"by (?P<who>\S+)", "durch {who}"),
     (r"(?P<name>\w+) is in (?P<mode>\w+): (?P<rest>.+)", "{name} ist im Modus {mode}: {rest}"),
     (r"(?P<name>\w+) is in (?P<mode>\w+)", "{name} ist im Modus {mode}"),
+    (
+        r"(?P<name>\w+) is not connected; its values are missing",
+        "{name} ist nicht verbunden; seine Werte fehlen",
+    ),
     (r"(?P<name>[\w ]+) is not connected", "{name} ist nicht verbunden"),
+    (r"its values are missing", "seine Werte fehlen"),
 )

@@ -1,0 +1,86 @@
+"""Words: the same things are said in every language."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from twin.configuration import bundled, load
+from twin.screen.words import LANGUAGES, Words, de, digits, en, meaningful
+
+SOURCES = Path(__file__).parents[3] / "twin" / "screen"
+
+
+def fields(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+def test_both_tables_say_the_same_things_of_the_same_values() -> None:
+    assert en.WORDS.keys() == de.WORDS.keys()
+    for key, text in en.WORDS.items():
+        assert fields(text) == fields(de.WORDS[key]), key
+
+
+def test_every_key_that_a_page_asks_for_is_there() -> None:
+    asked = set()
+    for file in SOURCES.rglob("*.py"):
+        asked |= set(re.findall(r"""words\(\s*"(\w+)\"""", file.read_text()))
+    assert len(asked) > 100
+    assert asked <= en.WORDS.keys(), asked - en.WORDS.keys()
+
+
+def test_what_browsers_say_is_in_the_tables() -> None:
+    from twin.screen.layout import BROWSER_WORDS
+
+    asked = set()
+    for file in (SOURCES / "assets").glob("*.js"):
+        asked |= set(re.findall(r'\bword\("(\w+)"', file.read_text()))
+    assert asked == set(BROWSER_WORDS) <= en.WORDS.keys()
+
+
+def test_german_has_a_name_for_everything_of_the_bundled_line() -> None:
+    line = load(bundled("line.yaml"))
+    named = {*line.steps, *line.webs, *line.connectors}
+    for step in line.steps.values():
+        named |= {*step.inputs, *step.outputs}
+    for web in line.webs.values():
+        named |= web.stations.keys()
+    assert named <= de.NAMES.keys(), named - de.NAMES.keys()
+
+
+def test_sentences_of_the_twin_are_translated_with_their_numbers_and_units() -> None:
+    said = (
+        "the next mass loading would be 164.2 instead of 180 g/m^2; gauges of the same material "
+        "read -16.1 g/m^2 against the model"
+    )
+    assert Words("de").sentence(said) == (
+        "Flächenbeladung würde 164,2 statt 180 g/m²; Messgeräte lesen am selben Material "
+        "−16,1 g/m² gegen das Modell"
+    )
+    assert Words("en").sentence(said).startswith("The next mass loading would be 164.2 instead of")
+    assert Words("en").sentence("no reading of mass_loading") == "No reading of mass loading"
+    assert Words("de").sentence("something new") == "Something new"
+
+
+@pytest.mark.parametrize(
+    ("language", "value", "places", "text"),
+    [
+        ("en", 1234.56, 1, "1,234.6"),
+        ("de", 1234.56, 1, "1.234,6"),
+        ("en", -0.04, 1, "0.0"),
+        ("de", -2.5, 1, "−2,5"),
+        ("en", None, 1, "–"),
+        ("en", float("nan"), 1, "–"),
+    ],
+)
+def test_numbers(language: str, value: float | None, places: int, text: str) -> None:
+    assert Words(language).number(value, places) == text
+
+
+def test_decimals() -> None:
+    assert [digits(each) for each in (2090.0, 180.0, 60.0, 2.87, 0.252)] == [0, 1, 1, 2, 3]
+    assert [meaningful(each) for each in (3.0, 0.8, 0.2, 0.04)] == [0, 1, 1, 2]
+    assert set(LANGUAGES) == {"de", "en"}
