@@ -516,17 +516,17 @@ class Diagnosis:
         certain = CERTAIN_EARLY if early else CERTAIN_DRIFT if drifts else CERTAIN
         if best.score < certain or lasted < (FEWEST if plain else RECENT):
             return
-        if best.cause.gauge is None:
-            rival = max((f.score for f in found if f.cause.gauge is not None), default=0.0)
-            if best.score - rival < MARGIN:
+        process = best.cause.gauge is None
+        for other in found[1:]:
+            if alike(best.cause, other.cause):
+                process |= other.cause.gauge is None and best.score - other.score < MARGIN_ALIKE
+            elif best.score - other.score < MARGIN and not (process and other.cause.gauge is None):
                 return
-            web.panel.begin_anew(best.since, best.cause.signature)
+        if process or best.cause.gauge is None:
+            # a gauge that looks the same may be at work: nobody can tell, so that it is followed
+            web.panel.begin_anew(best.since, best.cause.signature, best.size)
             return
         gauge = web.gauges[best.cause.gauge]
-        for other in found[1:]:
-            margin = MARGIN_ALIKE if alike(best.cause, other.cause) else MARGIN
-            if best.score - other.score < margin:
-                return
         row = max(0, best.since - web.panel.first)
         since = int(self._table.time(f"{gauge.name}.read", np.array([web.segments[row]]))[0])
         kind = "drifting" if drifts else "biased"

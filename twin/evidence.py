@@ -45,8 +45,8 @@ OFFSET: Final = 2.0
 """Share by which a healthy model may be wrong: whatever it is, it is learned."""
 ANEW: Final = 1.0
 """Share by which it may be wrong otherwise after a change of the process, along what changed."""
-ASIDE: Final = 0.003
-"""Share by which each gauge may then differ besides."""
+ASIDE: Final = 0.05
+"""Share of what changed by which each gauge may then differ besides."""
 OTHER: Final = 0.01
 """Share by which another foil or batch shifts what each gauge reads."""
 BATCH: Final = 0.05
@@ -150,18 +150,21 @@ class Panel:
         """Number of the oldest row that is remembered."""
         return self.count - len(self._rows)
 
-    def begin_anew(self, since: int, signature: Floats | None = None) -> None:
+    def begin_anew(self, since: int, signature: Floats | None = None, size: float = 0.0) -> None:
         """The process has changed: from a row on, models may be wrong in another way.
 
         Args:
             since: number of the first such row, at most the one that comes next.
             signature: (m,) of what changed; without one, every gauge may differ.
+            size: of what changed, in units of its signature.
         """
         each = np.eye(len(self.uncertainty))
         if signature is None:
             self._changes.append(ANEW**2 * each)
         else:
-            self._changes.append(ANEW**2 * np.outer(signature, signature) + ASIDE**2 * each)
+            self._changes.append(
+                ANEW**2 * np.outer(signature, signature) + (ASIDE * size) ** 2 * each
+            )
         era = len(self._changes)
         for index in range(max(0, since - self.first), len(self._groups)):
             self._groups[index] = (*self._groups[index][:2], era)
