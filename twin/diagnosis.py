@@ -44,7 +44,7 @@ MARGIN_ALIKE: Final = 25.0
 ODD: Final = 5.0
 """Sigma from the usual beyond which a reading waits for others of the same material."""
 FEWEST: Final = 3
-"""Rows from which on something is called a change."""
+"""Rows from which on something is called a change; `RECENT` where single rows do not show it."""
 SPOKEN_FOR: Final = 10.0
 """Score of a gauge below which a reading that strikes is not its fault."""
 PATIENCE: Final = 8
@@ -319,6 +319,9 @@ class Diagnosis:
                     measured = made.measured_by or made.calculated_from
                     if calculated or (name in reads and measured):
                         rest.append(f"{step}.{output}")
+            for output, below in self._predictor.foundations.items():
+                if below == name or below in rest:
+                    rest.append(output)
             found[name] = rest
         return found
 
@@ -497,10 +500,11 @@ class Diagnosis:
         early = web.panel.count < EARLY
         if not found:
             return
-        best, lasted = found[0], web.panel.count - found[0].since
+        best = found[0]
+        lasted, plain = self._lasted(web, best)
         drifts = best.ramp and lasted >= RECENT
         certain = CERTAIN_EARLY if early else CERTAIN_DRIFT if drifts else CERTAIN
-        if best.score < certain or lasted < FEWEST:
+        if best.score < certain or lasted < (FEWEST if plain else RECENT):
             return
         if best.cause.gauge is None:
             rival = max((f.score for f in found if f.cause.gauge is not None), default=0.0)
@@ -519,6 +523,14 @@ class Diagnosis:
         evidence = self._explain(web, gauge, best, found, web.segments[row])
         gauge.since_row = best.since
         self._suspect(gauge, kind, since, time, evidence, verdicts)
+
+    @staticmethod
+    def _lasted(web: _Web, found: Found) -> tuple[int, bool]:
+        """Rows that were read since a cause acts, and whether a single one would show it."""
+        assert web.noise is not None
+        noise = np.sqrt(web.noise.own + np.diag(web.noise.common))
+        plain = bool((np.abs(found.size * found.cause.signature) > ODD * noise).any())
+        return web.panel.read_since(found.since), plain
 
     def _explain(
         self, web: _Web, gauge: _Gauge, best: Found, found: Sequence[Found], segment: int
@@ -604,7 +616,7 @@ class Diagnosis:
             web = self._webs[gauge.web]
             if kind == "frozen":
                 gauge.since_row = web.panel.count
-            for name in (gauge.name, *self._dependents[gauge.name]):
+            for name in dict.fromkeys((gauge.name, *self._dependents[gauge.name])):
                 verdicts.forgotten.setdefault(name, []).append((since, time))
             read = np.array(web.segments, np.int64)
             read = read[self._table.time(f"{gauge.name}.read", read) >= since]

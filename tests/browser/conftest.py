@@ -18,9 +18,9 @@ SCREENS = Path(os.environ.get("SCREENS", HERE.parents[1] / "var" / "screens"))
 """Where screenshots go: continuous integration keeps them."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A real Chromium."""
+    """A real Chromium; its loop runs in this thread, so it must be gone before asyncio's tests."""
     if not Path(CHROMIUM).exists():
         pytest.skip("chromium is not installed")
     with chromium() as found:

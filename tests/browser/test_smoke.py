@@ -46,6 +46,7 @@ def test_sign_in_accept_and_read_back(site: Site, visit: Visit) -> None:
 
 
 def test_the_line_shows_what_the_api_says(site: Site, visit: Visit) -> None:
+    site.tell("advance", 240)  # the beta gauge has read something
     emil = visit("emil")
     page = emil.go("/")
     line = emil.context.request.get(f"{site.url}/api/v1/line").json()
@@ -56,6 +57,6 @@ def test_the_line_shows_what_the_api_says(site: Site, visit: Visit) -> None:
             assert shown[each["name"]]["m"] == each["measured"]["value"]
             assert shown[each["name"]]["p"] == each["predicted"]["value"]
             compared += each["measured"]["value"] is not None
-    assert compared >= 1
+    assert compared >= 3
     loading = page.locator("[data-state-of='coating.mass_loading'] .value")
     expect(loading).to_have_text(f"{shown['coating.mass_loading']['m']:.1f}")
