@@ -329,6 +329,9 @@ class Replays:
             raise UnknownError(f"there is no replay {identity}")
         return found
 
+    def __contains__(self, identity: str) -> bool:
+        return identity in self._open
+
     async def states(self) -> tuple[ReplayView, ...]:
         """All replays that are open."""
         return tuple([await each.state() for each in list(self._open.values())])

@@ -139,6 +139,8 @@ class Screen:
         found = self._desk.replays.get(identity)
         hub = self._replays.get(identity)
         if hub is None:
+            for ended in [each for each in self._replays if each not in self._desk.replays]:
+                self._replays.pop(ended).close()
             hub = self._replays[identity] = Hub(found, self._start, f"/replay/{identity}")
         return _Look(found, hub, identity, found.name)
 
