@@ -381,9 +381,9 @@ class Service:
                 continue  # the models of today are in use already
             try:
                 self._carry_out(self.core.intervene(intervention))
-            except KeyError as error:
-                # the cut may have closed it a moment earlier or later
-                log.warning("not repeated", recommendation=str(error))
+            except (KeyError, ValueError) as error:
+                # the cut may have closed it, or moved the guard, a moment earlier or later
+                log.warning("not repeated", intervention=repr(error))
 
     async def _settle(self, recommendation: Recommendation, heard: int, gone: int) -> None:
         """Find out how far the writes got that the end of the service interrupted."""
