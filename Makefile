@@ -13,7 +13,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 .PHONY: help demo test check bench faults browser soak fuzz clean debian
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/run.stamp  ## coat 300 m on the virtual line, with the twin beside it
 	$(BIN)/twin demo --metres 300 --auto-accept

@@ -148,9 +148,9 @@ class Restart:
                 continue  # the models of today are in use already
             try:
                 service.carry_out(service.core.intervene(intervention))
-            except KeyError as error:
-                # the cut may have closed it a moment earlier or later
-                log.warning("not repeated", recommendation=str(error))
+            except (KeyError, ValueError) as error:
+                # the cut may have closed it, or moved the guard, a moment earlier or later
+                log.warning("not repeated", intervention=repr(error))
 
     def _mark_absence(self) -> None:
         """Say from when on nothing is known, and see what became of what was open then."""

@@ -104,6 +104,7 @@ class Users:
                     f"there is a user {name} already; change the password with: "
                     f"twin users password {name}"
                 )
+            _refuse_shared(connection, TOKENS, "token", name)
             connection.execute(sa.insert(USERS).values(row))
 
     def replace(self, name: str, role: Role, password: str) -> None:
@@ -168,6 +169,7 @@ class Users:
                 raise ValueError(
                     f"there is a token {name} already; remove it with: twin users remove {name}"
                 )
+            _refuse_shared(connection, USERS, "user", name)
             connection.execute(sa.insert(TOKENS).values(row))
         return secret
 
@@ -260,6 +262,12 @@ def _digest(secret: str) -> str:
 def _exists(connection: sa.Connection, table: sa.Table, name: str) -> bool:
     query = sa.select(table.c.name).where(table.c.name == name)
     return connection.execute(query).first() is not None
+
+
+def _refuse_shared(connection: sa.Connection, table: sa.Table, kind: str, name: str) -> None:
+    """A token with a person's name could change that person's password, and sign for them."""
+    if _exists(connection, table, name):
+        raise ValueError(f"there is a {kind} {name} already; take another name")
 
 
 def _check_name(name: str) -> None:

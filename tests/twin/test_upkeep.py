@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -363,6 +364,11 @@ def test_a_damaged_backup_changes_nothing(tmp_path: Path) -> None:
     assert [file.name for file in store.iterdir()] == [NEWEST]
     with pytest.raises(backup.BackupError, match="is no backup"):
         backup.verify(store)
+    manifest = folder / backup.MANIFEST
+    said = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**said, "files": {"../outside": "0"}}))
+    with pytest.raises(backup.BackupError, match="does not lie in the folder"):
+        backup.verify(folder)
 
 
 def test_a_backup_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -430,6 +436,25 @@ async def test_a_reload_of_what_needs_a_restart_is_refused_as_a_whole(tmp_path: 
             "connectors.mixer.url needs a restart",
         ]
         assert service.core.line == line_configuration()
+
+
+async def test_a_reload_mixes_no_tags_up_and_widens_no_limits(tmp_path: Path) -> None:
+    async with running(service_on(tmp_path, ManualClock(NOW))) as service:
+        content = line_configuration().model_dump(mode="json", by_alias=True)
+        tags = content["tags"]
+        content["stale_after"] = "45 s"
+        content["tags"] = dict(reversed(tags.items()))
+        with pytest.raises(ReloadError, match="the order of tags needs a restart"):
+            service.reload(LineConfiguration.model_validate(content), "engineer")
+        content["tags"] = tags
+        pump = content["steps"]["coating"]["setpoints"]["pump_flow"]
+        low, high = pump["limits"]
+        pump["limits"] = [low, high + 1]
+        with pytest.raises(ReloadError, match="limits wider than before needs a restart"):
+            service.reload(LineConfiguration.model_validate(content), "engineer")
+        pump["limits"] = [low + 1, high]
+        said = service.reload(LineConfiguration.model_validate(content), "engineer")
+        assert set(said) == {"stale_after", "steps.coating.setpoints.pump_flow.limits"}
 
 
 async def test_the_control_socket_answers_its_owner_only(tmp_path: Path) -> None:

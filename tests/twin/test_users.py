@@ -113,6 +113,16 @@ def test_what_is_no_user_is_refused(
         users.issue_token("bob", "viewer", 400)
 
 
+def test_a_machine_does_not_take_the_name_of_a_person(ledger: Ledger) -> None:
+    users = Users(ledger)
+    users.add("anna", "engineer", PASSWORD)
+    users.issue_token("reports", "viewer", 1)
+    with pytest.raises(ValueError, match="a user anna already"):
+        users.issue_token("anna", "viewer", 1)
+    with pytest.raises(ValueError, match="a token reports already"):
+        users.add("reports", "engineer", PASSWORD)
+
+
 def test_each_guess_doubles_the_wait() -> None:
     clock = Clock()
     throttle = Throttle(clock.now)

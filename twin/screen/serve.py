@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -138,6 +139,8 @@ class Screen:
         found = self._desk.replays.get(identity)
         hub = self._replays.get(identity)
         if hub is None:
+            for ended in [each for each in self._replays if each not in self._desk.replays]:
+                self._replays.pop(ended).close()
             hub = self._replays[identity] = Hub(found, self._start, f"/replay/{identity}")
         return _Look(found, hub, identity, found.name)
 
@@ -147,6 +150,7 @@ class Screen:
             words=words,
             theme=theme,
             user=user,
+            session=request.cookies.get(COOKIE, ""),
             desk=self._desk,
             reader=look.reader,
             hub=look.hub,
@@ -218,10 +222,9 @@ class Screen:
         head(
             visit.words, visit.theme, self._assets, feed_query(visit, of_step), self._start, charts
         )
-        token = request.cookies.get(COOKIE, "")
 
         async def logout() -> None:
-            await self._desk.door.logout(token)
+            await self._desk.door.logout(visit.session)
             ui.navigate.to("/login")
 
         frame(visit, key, logout)
@@ -235,8 +238,7 @@ class Screen:
             ui.page_title(f"{words('login')} – {self._desk.configuration.name}")
             ui.dark_mode(theme == "dark")
             head(words, theme, self._assets, None, self._start, charts=False)
-            home = to if to.startswith("/") and not to.startswith("//") else "/"
-            login.show(words, self._desk.configuration.name, home, self._assets)
+            login.show(words, self._desk.configuration.name, _home(to), self._assets)
 
         ui.page("/login")(show)
 
@@ -349,6 +351,12 @@ def _fingerprint() -> str:
     for file in sorted(ASSETS.iterdir()):
         found.update(file.read_bytes())
     return found.hexdigest()[:12]
+
+
+def _home(to: str) -> str:
+    """Where to go after login: a page of ours, whatever an address asks for."""
+    # browsers read a backslash as a slash, and pass over white space
+    return to if re.fullmatch(r"/(?!/)[^\\\s]*", to) else "/"
 
 
 def _settings(cookies: Mapping[str, str], accepts: str) -> tuple[Words, str]:

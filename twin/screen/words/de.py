@@ -347,6 +347,7 @@ WORDS: Final[dict[str, str]] = {
     "disable": "Sperren",
     "enable": "Freigeben",
     "disabled": "gesperrt",
+    "session_over": "Die Sitzung ist beendet; bitte neu anmelden.",
     "wrong_login": "Name oder Passwort ist falsch.",
     "sign_in": "Anmelden",
     "signed_in_as": "{name}, {role}",

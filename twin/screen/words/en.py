@@ -347,6 +347,7 @@ WORDS: Final[dict[str, str]] = {
     "disable": "Disable",
     "enable": "Enable",
     "disabled": "disabled",
+    "session_over": "The session is over; sign in again.",
     "wrong_login": "Name or password is wrong.",
     "sign_in": "Sign in",
     "signed_in_as": "{name}, {role}",
