@@ -58,7 +58,6 @@ Page = Callable[..., Awaitable[None]]
 PAGES: Final[Mapping[str, tuple[str, Page]]] = {
     "/": ("line", line.show),
     "/advice": ("advice", advice.show),
-    "/rolls": ("rolls", rolls.show),
     "/what-if": ("what_if", what_if.show),
     "/laboratory": ("laboratory", laboratory.show),
     "/alarms": ("alarms", alarms.show),
@@ -187,14 +186,15 @@ class Screen:
             ui.page(address, response_timeout=20.0)(show)
 
         async def rolls_of(
-            request: Request, web: str = "", number: int | None = None
+            request: Request, web: str = "", number: int | None = None, replay: str = ""
         ) -> Response | None:
             async def build(visit: Visit) -> None:
                 await rolls.show(visit, web, number)
 
-            return await self._show(request, "", "rolls", "", build)
+            return await self._show(request, replay, "rolls", "", build)
 
-        ui.page("/rolls", response_timeout=20.0)(rolls_of)
+        for address in ("/rolls", "/replay/{replay}/rolls"):
+            ui.page(address, response_timeout=20.0)(rolls_of)
 
     def _replay_page(self) -> None:
         async def show(request: Request, id: str = "") -> Response | None:  # noqa: A002
