@@ -16,7 +16,7 @@ from nicegui import app as nicegui_app
 from nicegui import ui
 from nicegui.elements.echart import EChart
 
-from twin.api.access import COOKIE
+from twin.api.access import COOKIE, of_own_page
 from twin.desk import Desk, UnknownError
 from twin.desk.trends import Along
 from twin.screen import data
@@ -306,7 +306,7 @@ class Screen:
             replay: str = "",
             since_ms: int = 0,
         ) -> None:
-            if not _same_origin(socket.headers):
+            if not of_own_page(socket.headers):
                 await socket.close(4403)
                 return
             await socket.accept()
@@ -366,9 +366,3 @@ def _settings(cookies: Mapping[str, str], accepts: str) -> tuple[Words, str]:
         language = "de" if accepts.lower().startswith("de") else "en"
     theme = cookies.get("twin-theme", "light")
     return Words(language), theme if theme in ("light", "dark") else "light"
-
-
-def _same_origin(headers: Mapping[str, str]) -> bool:
-    """Whether a browser sent this from a page of ours; programs send no origin."""
-    origin = headers.get("origin")
-    return origin is None or origin.partition("://")[2] == headers.get("host")
