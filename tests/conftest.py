@@ -13,6 +13,7 @@ LIVE = (
     "simulators/test_servers.py",
     "system/test_closed_loop.py",
     "system/test_demo.py",
+    "system/test_operation.py",
     "system/test_replay.py",
     "system/test_service.py",
     "system/test_serving.py",

@@ -11,12 +11,12 @@ from typing import Final
 
 import numpy as np
 
-from twin.chain import Chain
+from twin.chain import Chain, Variable
 from twin.configuration.models import LineConfiguration
 from twin.evidence import Cause
 from twin.ports import Surrogate
 from twin.prediction import station_web
-from twin.samples import Floats
+from twin.samples import Bools, Floats
 
 PROBE: Final = 0.01
 """Share of a variable's domain over which a sensitivity is taken."""
@@ -72,11 +72,11 @@ class Causes:
         said = chain(probes).mean[:, columns]
         with np.errstate(invalid="ignore", divide="ignore"):
             moved = np.nan_to_num((said[1:] - said[0]) / np.abs(said[0]))
-        corrected = self._corrected()
+        firm = self._firm(chain.variables, moved)
         found = []
         for column, tag in enumerate(self._gauges.values()):
             # where slopes are not known, a reading that moves alone accuses nobody
-            accused = column if corrected[column] or not any(corrected) else None
+            accused = column if firm[column] else None
             found.append(Cause(tag, accused, np.eye(len(columns))[column]))
         for variable, signature in zip(chain.variables, moved, strict=True):
             step = variable.name.partition(".")[0]
@@ -84,8 +84,9 @@ class Causes:
             if variable.constant is not None or np.abs(signature).max() < FELT:
                 continue
             smear = self._smear[variable.name]
-            for bent in self._bent(signature):
-                _merge(found, Cause(variable.name, None, _unit(bent), smear, brewed))
+            for factor in (1.0,) if firm.all() else BENT:
+                bent = _unit(np.where(firm, signature, factor * signature))
+                _merge(found, Cause(variable.name, None, bent, smear, brewed))
         for name, column in self._calculated():
             signature = np.eye(len(columns))[column]
             smear = self._extent(
@@ -95,23 +96,21 @@ class Causes:
                 _merge(found, Cause(name, None, signature, smear))
         return found
 
-    def _bent(self, signature: Floats) -> list[Floats]:
-        """A signature as the models have it, and where they may be asked at a wrong place.
+    def _firm(self, variables: Sequence[Variable], moved: Floats) -> Bools:
+        """Gauges whose slopes are known.
 
-        Where nobody knows the zero of an input, slopes that depend on it are known by a factor.
+        Where nobody knows the zero of an input, models are asked at a wrong place: what depends on
+        that input far more steeply than another gauge does has slopes that are known by a factor.
         """
-        corrected = self._corrected()
-        if not any(corrected):
-            return [signature]
-        return [np.where(corrected, signature, factor * signature) for factor in BENT]
-
-    def _corrected(self) -> list[bool]:
-        """Which gauges' readings tell the zero of an input that nobody knows."""
-        found = []
-        for name in self._gauges:
-            step, _, output = name.partition(".")
-            found.append(self._line.steps[step].outputs[output].correction in self._inputs(name))
-        return found
+        unknown = {
+            f"{step}.{made.correction}"
+            for step, config in self._line.steps.items()
+            for made in config.outputs.values()
+        }
+        rows = [not unknown.isdisjoint(variable.inputs) for variable in variables]
+        steep = np.abs(moved[rows]).max(axis=0, initial=0.0)
+        felt = steep[steep >= FELT]
+        return np.asarray(steep <= BENT[-1] * felt.min(initial=np.inf))
 
     def _inputs(self, output: str) -> Sequence[str]:
         return self._surrogates[output.partition(".")[0]].inputs

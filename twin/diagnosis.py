@@ -44,11 +44,11 @@ MARGIN_ALIKE: Final = 25.0
 ODD: Final = 5.0
 """Sigma from the usual beyond which a reading waits for others of the same material."""
 FEWEST: Final = 3
-"""Rows from which on something is called a change."""
+"""Rows from which on something is called a change; `RECENT` where single rows do not show it."""
 SPOKEN_FOR: Final = 10.0
 """Score of a gauge below which a reading that strikes is not its fault."""
 PATIENCE: Final = 8
-"""Rows for which readings may wait."""
+"""Rows for which readings may wait that all gauges have read."""
 WELL: Final = 6.0
 """Score below which a gauge agrees with the others again."""
 AGREED: Final = 3
@@ -130,7 +130,6 @@ class _Held:
     segment: int
     value: float
     share: float
-    strikes: bool
 
 
 @dataclass(slots=True)
@@ -158,7 +157,7 @@ class _Gauge:
 
     def snapshot(self) -> Snapshot:
         numbers = [self.level, self.count, self.since_row, self.agreed]
-        held = [[each.segment, each.value, each.share, each.strikes] for each in self.held]
+        held = [[each.segment, each.value, each.share] for each in self.held]
         return {"wrong": dict(self.wrong), "held": held, "numbers": numbers}
 
     def restore(self, state: Snapshot) -> None:
@@ -319,6 +318,9 @@ class Diagnosis:
                     measured = made.measured_by or made.calculated_from
                     if calculated or (name in reads and measured):
                         rest.append(f"{step}.{output}")
+            for output, below in self._predictor.foundations.items():
+                if below == name or below in rest:
+                    rest.append(output)
             found[name] = rest
         return found
 
@@ -399,9 +401,11 @@ class Diagnosis:
         if noise is not None and gauge.count >= RECENT and np.isfinite(share):
             own, common = noise.own[gauge.index], noise.common[gauge.index, gauge.index]
             strikes = bool(abs(share - gauge.level) > ODD * np.sqrt(own + common))
-        if strikes or gauge.held:
-            gauge.held.append(_Held(segment, value, share, strikes))
+        if strikes:
+            gauge.held.append(_Held(segment, value, share))
             return
+        # what struck stood alone
+        gauge.held.clear()
         verdicts.lessons[gauge.name].add(segment, time, value)
         if np.isfinite(share):
             gauge.count += 1
@@ -434,7 +438,7 @@ class Diagnosis:
         found = web.panel.judge(causes, web.noise, self._ignored(web))
         self._decide(web, found, time, verdicts)
         for gauge in waiting:
-            self._release(gauge, found, time, verdicts)
+            self._release(gauge, segment, found, time, verdicts)
 
     def _read(self, gauge: _Gauge, here: Ints, time: int) -> float:
         read = f"{gauge.name}.read"
@@ -497,10 +501,11 @@ class Diagnosis:
         early = web.panel.count < EARLY
         if not found:
             return
-        best, lasted = found[0], web.panel.count - found[0].since
+        best = found[0]
+        lasted, plain = self._lasted(web, best)
         drifts = best.ramp and lasted >= RECENT
         certain = CERTAIN_EARLY if early else CERTAIN_DRIFT if drifts else CERTAIN
-        if best.score < certain or lasted < FEWEST:
+        if best.score < certain or lasted < (FEWEST if plain else RECENT):
             return
         if best.cause.gauge is None:
             rival = max((f.score for f in found if f.cause.gauge is not None), default=0.0)
@@ -519,6 +524,14 @@ class Diagnosis:
         evidence = self._explain(web, gauge, best, found, web.segments[row])
         gauge.since_row = best.since
         self._suspect(gauge, kind, since, time, evidence, verdicts)
+
+    @staticmethod
+    def _lasted(web: _Web, found: Found) -> tuple[int, bool]:
+        """Rows that were read since a cause acts, and whether a single one would show it."""
+        assert web.noise is not None
+        noise = np.sqrt(web.noise.own + np.diag(web.noise.common))
+        plain = bool((np.abs(found.size * found.cause.signature) > ODD * noise).any())
+        return web.panel.read_since(found.since), plain
 
     def _explain(
         self, web: _Web, gauge: _Gauge, best: Found, found: Sequence[Found], segment: int
@@ -549,24 +562,22 @@ class Diagnosis:
     def _release(
         self,
         gauge: _Gauge,
+        segment: int,
         found: Sequence[Found],
         time: int,
         verdicts: Verdicts,
     ) -> None:
-        """Readings that waited are followed once they are not the gauge's fault."""
-        if not gauge.held:
+        """Readings that wait are followed once all gauges read one and do not blame this one."""
+        waited = next((n for n, each in enumerate(gauge.held) if each.segment == segment), None)
+        if waited is None:
             return
-        gone = not gauge.held[-1].strikes
         own = max((each.score for each in found if each.cause.gauge == gauge.index), default=0.0)
         believed = own < max(SPOKEN_FOR, found[0].score if found else 0.0)
-        if not (gone or believed or len(gauge.held) >= PATIENCE):
+        if not believed and waited + 1 < PATIENCE:
             return
-        lesson = verdicts.lessons[gauge.name]
         for each in gauge.held:
-            if not each.strikes or not gone:
-                lesson.add(each.segment, time, each.value)
-        if not gone:
-            gauge.level = gauge.held[-1].share
+            verdicts.lessons[gauge.name].add(each.segment, time, each.value)
+        gauge.level = gauge.held[-1].share
         gauge.held.clear()
 
     def _look_whether_well(
@@ -604,7 +615,7 @@ class Diagnosis:
             web = self._webs[gauge.web]
             if kind == "frozen":
                 gauge.since_row = web.panel.count
-            for name in (gauge.name, *self._dependents[gauge.name]):
+            for name in dict.fromkeys((gauge.name, *self._dependents[gauge.name])):
                 verdicts.forgotten.setdefault(name, []).append((since, time))
             read = np.array(web.segments, np.int64)
             read = read[self._table.time(f"{gauge.name}.read", read) >= since]

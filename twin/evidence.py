@@ -165,6 +165,11 @@ class Panel:
         for index in range(max(0, since - self.first), len(self._groups)):
             self._groups[index] = (*self._groups[index][:2], era)
 
+    def read_since(self, row: int) -> int:
+        """Rows from a number on in which any gauge was read."""
+        later = np.array(self._rows[max(0, row - self.first) :])
+        return int(np.isfinite(later).any(axis=-1).sum())
+
     def snapshot(self) -> Snapshot:
         """The rows that are remembered."""
         return {

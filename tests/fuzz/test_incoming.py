@@ -168,6 +168,7 @@ def test_a_configuration_is_read_or_explained(
 @example(b"? [a]\n: b")
 @example(b"a: !!binary x")
 @example(b";\x0b\n")
+@example(b"a:\r\r- b: [\r")
 @example(b"a: \x85\x1c")
 @example(b"[" * 3000)
 @example(b"a: " + b"{a: " * 2000)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twin.alarms import LONGEST, RETURN, Alarm, AlarmBook, Report
+from tests.in_process import line_configuration, make_core
+from twin.alarms import LONGEST, RETURN, Acknowledged, Alarm, AlarmBook, Report, Shelved
+from twin.intervention import FellSilent, Intervention
+from twin.logged import entry_of, logged_in
 
 S = 1_000_000_000
 FROZEN = Report(10 * S, "diagnosis", "frozen", "gauges.mass_loading", True, "high", "", ("it is",))
@@ -139,3 +143,27 @@ def test_ticks_between_reports_change_nothing(course: list[tuple[int, bool]]) ->
         said[1].extend(often.report(report))
     end = (now + 100) * S
     assert said[0] + once.tick(end) == said[1] + often.tick(end)
+
+
+@pytest.mark.parametrize(
+    "said", [FROZEN, Acknowledged(12 * S, "an alarm", "ada"), Shelved(13 * S, "it", 99 * S, "ada")]
+)
+def test_a_recording_keeps_what_was_said_of_alarms(said: Intervention) -> None:
+    line = orjson.loads(orjson.dumps(entry_of(said, [])))
+    assert logged_in(line, {}) == said
+
+
+def test_the_core_keeps_the_book_and_takes_it_into_a_snapshot() -> None:
+    core = make_core(line_configuration())
+    assert core.intervene(replace(FROZEN, source="connector", lasting=5 * S)) == []
+    (raised,) = core.intervene(FellSilent(20 * S))
+    assert isinstance(raised, Alarm)
+    assert raised.state == "unacknowledged"
+    (seen,) = core.intervene(Acknowledged(21 * S, raised.id, "ada"))
+    assert isinstance(seen, Alarm)
+    assert (seen.state, seen.by) == ("acknowledged", "ada")
+    other = make_core(line_configuration())
+    other.restore(core.snapshot())
+    assert other.alarms.open() == [seen]
+    with pytest.raises(KeyError):
+        other.intervene(Acknowledged(22 * S, "another", "ada"))

@@ -130,7 +130,7 @@ async def test_after_a_kill_a_service_is_where_one_is_that_nobody_killed(tmp_pat
             if number == third:
                 first.set_mode("drying", "advisory", "operator")
         await first.store.kept()
-        await until(lambda: first.entries_waiting == 0)
+        await until(lambda: first.entries.waiting == 0)
         heard = first.core.latest_time.copy()
 
     clock.time += 5 * S
@@ -417,7 +417,7 @@ async def test_a_reload_changes_limits_targets_and_modes_and_keeps_what_is_known
         feed(service, clock, parts[40])
         assert service.core.rejected["out of range"] > 0
         assert service.reload(line, "engineer") == []
-        await until(lambda: service.entries_waiting == 0)
+        await until(lambda: service.entries.waiting == 0)
         (entry,) = [row for row in service.ledger.audited() if row["what"] == "reload"]
         assert entry["who"] == "engineer"
         assert set(entry["details"]["changed"]) == set(said)
@@ -569,7 +569,7 @@ async def test_a_shift_report_says_what_the_shift_made(tmp_path: Path) -> None:
         for piece in parts:
             feed(service, clock, piece)
         await everything_stored(service)
-        await until(lambda: service.entries_waiting == 0)
+        await until(lambda: service.entries.waiting == 0)
         start = int(parts[0].time.min())
         found = await service.store.call(
             lambda: report(
