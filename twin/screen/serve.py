@@ -8,9 +8,9 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from fastapi import FastAPI, HTTPException, Request, WebSocket
+from fastapi import FastAPI, HTTPException, Query, Request, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from nicegui import app as nicegui_app
 from nicegui import ui
@@ -52,7 +52,8 @@ FAVICON: Final = (
 # ECharts comes with nicegui; to have looked at it puts it where the browser can import it
 _ = EChart
 RollKind = Literal["measured", "residual"]
-
+Span = Annotated[float, Query(gt=0, le=1e8)]
+"""Seconds."""
 
 Page = Callable[..., Awaitable[None]]
 PAGES: Final[Mapping[str, tuple[str, Page]]] = {
@@ -253,7 +254,7 @@ class Screen:
             request: Request,
             name: str,
             along: Along = "time",
-            span: float = 3600.0,
+            span: Span = 3600.0,
             replay: str = "",
         ) -> Response:
             await allowed(request)
@@ -264,7 +265,7 @@ class Screen:
                 raise HTTPException(404, str(error)) from error
 
         async def series(
-            request: Request, name: str, span: float = 86_400.0, replay: str = ""
+            request: Request, name: str, span: Span = 86_400.0, replay: str = ""
         ) -> Response:
             await allowed(request)
             look = self._found(replay)
