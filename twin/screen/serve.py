@@ -198,7 +198,7 @@ class Screen:
             ui.page(address, response_timeout=20.0)(rolls_of)
 
     def _replay_page(self) -> None:
-        async def show(request: Request, id: str = "") -> Response | None:  # noqa: A002
+        async def show(request: Request, id: str = "") -> Response | None:  # noqa: A002  # the name in the URL
             async def build(visit: Visit) -> None:
                 await replay.show(visit, id)
 
