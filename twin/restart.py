@@ -175,9 +175,10 @@ class Restart:
 
     async def _settle(self, recommendation: Recommendation, heard: int, gone: int) -> None:
         """Find out how far the writes got that the end of the service interrupted."""
-        core, changes = self._service.core, recommendation.changes
+        service, changes = self._service, recommendation.changes
 
         def known(change: Change) -> bool:
+            core = service.core  # another one once somebody reloads
             return bool(core.latest_time[change.tag] > heard + 1) and bool(
                 np.isfinite(core.latest[change.tag])
             )
@@ -187,13 +188,13 @@ class Restart:
                 while not all(map(known, changes)):  # noqa: ASYNC110  # the core waits for nobody
                     await asyncio.sleep(0.1)
         ends: list[End | None] = [
-            stands(change, float(core.latest[change.tag])) if known(change) else None
+            stands(change, float(service.core.latest[change.tag])) if known(change) else None
             for change in changes
         ]
         said = await self._writer.settle(
-            recommendation, ends, gone <= core.line.stale_after * NANOSECONDS
+            recommendation, ends, gone <= service.core.line.stale_after * NANOSECONDS
         )
-        self._service.intervene(Wrote(self._clock.now(), recommendation.id, said))
+        service.intervene(Wrote(self._clock.now(), recommendation.id, said))
         self._settling.discard((recommendation.id, recommendation.time))
         # where a machine may still have half of it, people are told
         await self._recall_interrupted()

@@ -19,7 +19,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from twin.ledger import SESSIONS, TOKENS, USERS, Ledger
+from twin.ledger import SESSIONS, TOKENS, TWIN, USERS, Ledger
 
 Role = Literal["viewer", "operator", "engineer"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -275,6 +275,8 @@ def _check_name(name: str) -> None:
         raise ValueError(
             f"{name!r} is no name; it has 1 to 64 letters, digits, dots, dashes, underscores or @"
         )
+    if name == TWIN:
+        raise ValueError(f"{name} is who the audit trail says when nobody asked; take another name")
 
 
 def _check_role(role: str) -> None:

@@ -94,6 +94,7 @@ def test_sessions_and_tokens_end(ledger: Ledger) -> None:
         ("", "viewer", PASSWORD, "no name"),
         ("../anna", "viewer", PASSWORD, "no name"),
         ("anna\n", "viewer", PASSWORD, "no name"),
+        ("twin", "viewer", PASSWORD, "take another name"),
         ("anna", "root", PASSWORD, "no role root"),
         ("anna", "viewer", "short", "10 to 256 characters"),
         ("taken", "viewer", PASSWORD, "a user taken already"),

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from websockets.asyncio.client import connect
@@ -44,6 +45,12 @@ class Site:
             message: dict[str, Any] = json.loads(await socket.recv())
             return message
 
+    async def status(self, path: str) -> int:
+        """How a request with the session is answered."""
+        async with httpx.AsyncClient(base_url=self._server.url, trust_env=False) as browser:
+            cookie = {"Cookie": f"{COOKIE}={self._session}"}
+            return (await browser.get(f"/screen/data/{path}", headers=cookie)).status_code
+
     async def close(self) -> None:
         self.screen.close()
         self._task.cancel()
@@ -78,3 +85,10 @@ async def test_nobody_sees_it_without_a_session(site: Site) -> None:
         await site.first(session="made up")
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4401
+
+
+async def test_no_span_is_too_long_to_answer(site: Site) -> None:
+    asked = "trend?name=coating.mass_loading&span="
+    assert await site.status(asked + "600") == 200
+    for span in ("inf", "nan", "1e300", "-1"):
+        assert await site.status(asked + span) == 422
