@@ -339,7 +339,7 @@ class MqttSource:
         """What MQTT 5 is told of the session when it is opened."""
         if not self._lasting:
             return {"clean_start": True}
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # not typed there
         properties.SessionExpiryInterval = int(self._connector.session_expiry)
         properties.ReceiveMaximum = self._window
         return {"clean_start": False, "properties": properties}

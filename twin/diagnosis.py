@@ -32,9 +32,9 @@ EVERY: Final = 5
 """Rows between looks at the evidence, where nothing strikes."""
 EARLY: Final = 40
 """Rows before which the noise of the gauges is hardly known."""
-CERTAIN: Final = 18.0
+CERTAIN: Final = 15.0
 """Score from which on something has happened: a score of a healthy line is chi square."""
-CERTAIN_DRIFT: Final = 13.0
+CERTAIN_DRIFT: Final = 11.0
 """The same for a ramp, which chance draws less often."""
 CERTAIN_EARLY: Final = 60.0
 MARGIN: Final = 4.0
@@ -45,10 +45,12 @@ ODD: Final = 5.0
 """Sigma from the usual beyond which a reading waits for others of the same material."""
 FEWEST: Final = 3
 """Rows from which on something is called a change; `RECENT` where single rows do not show it."""
+DOUBTFUL: Final = 6.0
+"""Score from which on the gauge that is most likely wrong teaches nothing until that is decided."""
 SPOKEN_FOR: Final = 10.0
 """Score of a gauge below which a reading that strikes is not its fault."""
 PATIENCE: Final = 8
-"""Rows for which readings may wait."""
+"""Rows for which readings may wait that all gauges have read."""
 WELL: Final = 6.0
 """Score below which a gauge agrees with the others again."""
 AGREED: Final = 3
@@ -130,7 +132,6 @@ class _Held:
     segment: int
     value: float
     share: float
-    strikes: bool
 
 
 @dataclass(slots=True)
@@ -155,15 +156,17 @@ class _Gauge:
     since_row: int = 0
     """Row since when it must not be followed."""
     agreed: int = 0
+    doubted: bool = False
+    """It explains what was read better than any other cause, though not yet surely."""
 
     def snapshot(self) -> Snapshot:
-        numbers = [self.level, self.count, self.since_row, self.agreed]
-        held = [[each.segment, each.value, each.share, each.strikes] for each in self.held]
+        numbers = [self.level, self.count, self.since_row, self.agreed, self.doubted]
+        held = [[each.segment, each.value, each.share] for each in self.held]
         return {"wrong": dict(self.wrong), "held": held, "numbers": numbers}
 
     def restore(self, state: Snapshot) -> None:
         self.wrong, self.held = dict(state["wrong"]), [_Held(*each) for each in state["held"]]
-        self.level, self.count, self.since_row, self.agreed = state["numbers"]
+        self.level, self.count, self.since_row, self.agreed, self.doubted = state["numbers"]
 
     @property
     def name(self) -> str:
@@ -400,10 +403,14 @@ class Diagnosis:
         noise = self._webs[gauge.web].noise
         strikes = False
         if noise is not None and gauge.count >= RECENT and np.isfinite(share):
-            own, common = noise.own[gauge.index], noise.common[gauge.index, gauge.index]
-            strikes = bool(abs(share - gauge.level) > ODD * np.sqrt(own + common))
-        if strikes or gauge.held:
-            gauge.held.append(_Held(segment, value, share, strikes))
+            spread = noise.own[gauge.index, gauge.index] + noise.common[gauge.index, gauge.index]
+            strikes = bool(abs(share - gauge.level) > ODD * np.sqrt(spread))
+        if strikes:
+            gauge.held.append(_Held(segment, value, share))
+            return
+        # what struck stood alone
+        gauge.held.clear()
+        if gauge.doubted:
             return
         verdicts.lessons[gauge.name].add(segment, time, value)
         if np.isfinite(share):
@@ -435,9 +442,12 @@ class Diagnosis:
         if not web.panel.count % EVERY:
             self._look_whether_well(web, causes, time, verdicts)
         found = web.panel.judge(causes, web.noise, self._ignored(web))
+        leads = found[0] if found and found[0].score > DOUBTFUL else None
+        for gauge in web.gauges:
+            gauge.doubted = leads is not None and leads.cause.gauge == gauge.index
         self._decide(web, found, time, verdicts)
         for gauge in waiting:
-            self._release(gauge, found, time, verdicts)
+            self._release(gauge, segment, found, time, verdicts)
 
     def _read(self, gauge: _Gauge, here: Ints, time: int) -> float:
         read = f"{gauge.name}.read"
@@ -506,17 +516,17 @@ class Diagnosis:
         certain = CERTAIN_EARLY if early else CERTAIN_DRIFT if drifts else CERTAIN
         if best.score < certain or lasted < (FEWEST if plain else RECENT):
             return
-        if best.cause.gauge is None:
-            rival = max((f.score for f in found if f.cause.gauge is not None), default=0.0)
-            if best.score - rival < MARGIN:
+        process = best.cause.gauge is None
+        for other in found[1:]:
+            if alike(best.cause, other.cause):
+                process |= other.cause.gauge is None and best.score - other.score < MARGIN_ALIKE
+            elif best.score - other.score < MARGIN and not (process and other.cause.gauge is None):
                 return
-            web.panel.begin_anew(best.since, best.cause.signature)
+        if process or best.cause.gauge is None:
+            # a gauge that looks the same may be at work: nobody can tell, so that it is followed
+            web.panel.begin_anew(best.since, best.cause.signature, best.size)
             return
         gauge = web.gauges[best.cause.gauge]
-        for other in found[1:]:
-            margin = MARGIN_ALIKE if alike(best.cause, other.cause) else MARGIN
-            if best.score - other.score < margin:
-                return
         row = max(0, best.since - web.panel.first)
         since = int(self._table.time(f"{gauge.name}.read", np.array([web.segments[row]]))[0])
         kind = "drifting" if drifts else "biased"
@@ -528,7 +538,7 @@ class Diagnosis:
     def _lasted(web: _Web, found: Found) -> tuple[int, bool]:
         """Rows that were read since a cause acts, and whether a single one would show it."""
         assert web.noise is not None
-        noise = np.sqrt(web.noise.own + np.diag(web.noise.common))
+        noise = np.sqrt(np.diag(web.noise.own + web.noise.common))
         plain = bool((np.abs(found.size * found.cause.signature) > ODD * noise).any())
         return web.panel.read_since(found.since), plain
 
@@ -561,24 +571,22 @@ class Diagnosis:
     def _release(
         self,
         gauge: _Gauge,
+        segment: int,
         found: Sequence[Found],
         time: int,
         verdicts: Verdicts,
     ) -> None:
-        """Readings that waited are followed once they are not the gauge's fault."""
-        if not gauge.held:
+        """Readings that wait are followed once all gauges read one and do not blame this one."""
+        waited = next((n for n, each in enumerate(gauge.held) if each.segment == segment), None)
+        if waited is None:
             return
-        gone = not gauge.held[-1].strikes
         own = max((each.score for each in found if each.cause.gauge == gauge.index), default=0.0)
         believed = own < max(SPOKEN_FOR, found[0].score if found else 0.0)
-        if not (gone or believed or len(gauge.held) >= PATIENCE):
+        if not believed and waited + 1 < PATIENCE:
             return
-        lesson = verdicts.lessons[gauge.name]
         for each in gauge.held:
-            if not each.strikes or not gone:
-                lesson.add(each.segment, time, each.value)
-        if not gone:
-            gauge.level = gauge.held[-1].share
+            verdicts.lessons[gauge.name].add(each.segment, time, each.value)
+        gauge.level = gauge.held[-1].share
         gauge.held.clear()
 
     def _look_whether_well(

@@ -19,7 +19,6 @@ from typing import Final
 
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotri
-from scipy.optimize import nnls
 
 from twin.samples import Bools, Floats, Ints
 from twin.snapshot import Snapshot
@@ -34,6 +33,8 @@ LAGS: Final = (1, 2, 4, 8, 16, 32)
 """Rows between those that are compared to learn the noise."""
 LENGTH: Final = 10.0
 """Rows over which noise that gauges share is alike."""
+LEAST: Final = 0.03
+"""Variance of a row that gauges have at least in any direction, as a share of what is stated."""
 STANDS_OUT: Final = 1.5
 """Times its error by which noise that gauges share must be seen."""
 FEW: Final = 8
@@ -44,8 +45,8 @@ OFFSET: Final = 2.0
 """Share by which a healthy model may be wrong: whatever it is, it is learned."""
 ANEW: Final = 1.0
 """Share by which it may be wrong otherwise after a change of the process, along what changed."""
-ASIDE: Final = 0.003
-"""Share by which each gauge may then differ besides."""
+ASIDE: Final = 0.05
+"""Share of what changed by which each gauge may then differ besides."""
 OTHER: Final = 0.01
 """Share by which another foil or batch shifts what each gauge reads."""
 BATCH: Final = 0.05
@@ -54,7 +55,7 @@ MISFIT: Final = 0.05
 """Share by which a model is wrong otherwise elsewhere in its domain."""
 SMOOTH: Final = 0.5
 """Share of an input's domain over which it is wrong alike."""
-WANDER: Final = 0.0015
+WANDER: Final = 0.0008
 """Share by which what cannot be seen of a healthy process moves in an hour, as a random walk."""
 STEP: Final = 1.0
 """Score that a ramp must have more than a step."""
@@ -100,7 +101,7 @@ class Noise:
     """Of a healthy line's rows."""
 
     own: Floats
-    """(m,) variance of each gauge alone, per row."""
+    """(m, m) covariance of what differs from row to row: gauges, and the film that they share."""
     common: Floats
     """(m, m) covariance of what is alike over `LENGTH`."""
 
@@ -149,18 +150,21 @@ class Panel:
         """Number of the oldest row that is remembered."""
         return self.count - len(self._rows)
 
-    def begin_anew(self, since: int, signature: Floats | None = None) -> None:
+    def begin_anew(self, since: int, signature: Floats | None = None, size: float = 0.0) -> None:
         """The process has changed: from a row on, models may be wrong in another way.
 
         Args:
             since: number of the first such row, at most the one that comes next.
             signature: (m,) of what changed; without one, every gauge may differ.
+            size: of what changed, in units of its signature.
         """
         each = np.eye(len(self.uncertainty))
         if signature is None:
             self._changes.append(ANEW**2 * each)
         else:
-            self._changes.append(ANEW**2 * np.outer(signature, signature) + ASIDE**2 * each)
+            self._changes.append(
+                ANEW**2 * np.outer(signature, signature) + (ASIDE * size) ** 2 * each
+            )
         era = len(self._changes)
         for index in range(max(0, since - self.first), len(self._groups)):
             self._groups[index] = (*self._groups[index][:2], era)
@@ -204,24 +208,25 @@ class Panel:
             steps = steps[np.isfinite(steps).all(axis=1)]
             pairs = len(steps)
             if pairs < FEW:
-                return Noise(prior, np.diag(prior))
+                return Noise(np.diag(prior), np.diag(prior))
             bound = 4.0 * 1.4826 * np.median(np.abs(steps), axis=0) + 1e-12
             steps = np.clip(steps, -bound, bound)
             seen.append(0.5 * steps.T @ steps / pairs)
         courses = np.array(seen)
         rise = 1.0 - np.exp(-np.array(LAGS) / LENGTH)
-        common = np.tensordot(rise, courses, 1) / (rise @ rise)
-        own = np.empty(gauges)
-        for each in range(gauges):
-            # a gauge's own noise is there at every lag
-            level = np.column_stack([np.ones(len(LAGS)), rise])
-            own[each], common[each, each] = nnls(level, courses[:, each, each])[0]
+        # what differs from row to row is there at every lag
+        level = np.column_stack([np.ones(len(LAGS)), rise])
+        fitted = np.linalg.lstsq(level, courses.reshape(len(LAGS), -1), rcond=None)[0]
+        rows_apart, common = fitted.reshape(2, gauges, gauges)
         share = pairs / (pairs + PRIOR)
-        own = share * np.maximum(own, 0.05 * prior) + (1.0 - share) * prior
-        scale = np.sqrt(np.outer(own, own))
-        values, vectors = np.linalg.eigh(common / scale)
+        own = share * rows_apart + (1.0 - share) * np.diag(prior)
+        values, vectors = np.linalg.eigh(own / np.outer(self.uncertainty, self.uncertainty))
+        own = (vectors * np.maximum(values, LEAST)) @ vectors.T
+        own *= np.outer(self.uncertainty, self.uncertainty)
+        spread = np.sqrt(np.diag(own))
+        values, vectors = np.linalg.eigh(common / np.outer(spread, spread))
         values = np.where(values > STANDS_OUT * math.sqrt(gauges / pairs), values, 0.0)
-        return Noise(own, (vectors * values) @ vectors.T * scale)
+        return Noise(own, (vectors * values) @ vectors.T * np.outer(spread, spread))
 
     def judge(
         self, causes: Sequence[Cause], noise: Noise, ignored: Mapping[int, tuple[int, int]]
@@ -312,8 +317,11 @@ class Panel:
         ]
         covariance = sum(np.einsum("ab,ij->aibj", *term) for term in terms)
         covariance = np.asarray(covariance).reshape(count * gauges, count * gauges)
-        with np.errstate(divide="ignore"):
-            covariance += np.diag((noise.own / blocks.counts).ravel())
+        most = np.maximum(blocks.counts[:, :, None], blocks.counts[:, None, :])
+        block = np.arange(count)
+        covariance.reshape(count, gauges, count, gauges)[block, :, block, :] += (
+            noise.own / np.maximum(most, 1.0)
+        )
         there = np.flatnonzero(blocks.counts.ravel() > 0)
         inverse = np.zeros_like(covariance)
         inverse[np.ix_(there, there)] = _inverse(covariance[np.ix_(there, there)])

@@ -238,7 +238,7 @@ class Predictor:
         return changes
 
     def ask_alone(self, step: str, segments: Ints, time: Ints) -> None:
-        """What the models make of machines and batches alone, no measurement on the web used.
+        """What the models make of machines and batches alone: no gauge and no laboratory is used.
 
         Put into `step.output.alone` and `step.input.told` of the table: steps in order.
         """
@@ -248,7 +248,7 @@ class Predictor:
             if source.output and self._line.steps[upstream].runs_on in self._line.webs:
                 columns.append(self._table.value(f"{source.output}.alone", segments))
                 continue
-            columns.append(self._input(step, name, source, segments, time))
+            columns.append(self._input(step, name, source, segments, time, revised=False))
             self._table.put(f"{step}.{name}.told", segments, columns[-1], time)
         mean = self._surrogates[step].predict(np.column_stack(columns)).mean
         for index, output in enumerate(self._surrogates[step].outputs):
@@ -420,7 +420,13 @@ class Predictor:
         return np.where(known, found - told, 0.0), np.where(known, slope, 0.0)
 
     def _input(
-        self, step: str, name: str, source: InputConfiguration, segments: Ints, time: Ints
+        self,
+        step: str,
+        name: str,
+        source: InputConfiguration,
+        segments: Ints,
+        time: Ints,
+        revised: bool = True,
     ) -> Floats:
         if source.constant is not None:
             return np.full(len(segments), source.constant)
@@ -428,7 +434,7 @@ class Predictor:
             return self._table.value(f"{step}.{name}", segments)
         upstream, _, output = (source.output or "").partition(".")
         if self._line.steps[upstream].runs_on in self._line.batches:
-            return self._batch_value(upstream, output, segments, time)
+            return self._batch_value(upstream, output, segments, time, revised)
         return self.best_known(upstream, output, segments, time)
 
     def revoke(self, name: str, segments: Ints, time: int) -> None:
@@ -495,7 +501,9 @@ class Predictor:
                 found[column] = np.nanmean(values)
         return found
 
-    def _batch_value(self, step: str, output: str, segments: Ints, time: Ints) -> Floats:
+    def _batch_value(
+        self, step: str, output: str, segments: Ints, time: Ints, revised: bool
+    ) -> Floats:
         batches = self._tracker.batch_at(self._line.steps[step].runs_on, segments, time)
         surrogate = self._surrogates[step]
         names = [*surrogate.outputs, *surrogate.inputs]
@@ -506,9 +514,9 @@ class Predictor:
                 continue
             here = (batches == batch) & (time >= known[0])
             values[here] = known[1][names.index(output)]
-            revised = self._revised.get((f"{step}.{output}", batch))
-            if revised is not None:
-                values[here & (time >= revised[0])] = revised[1]
+            newer = self._revised.get((f"{step}.{output}", batch)) if revised else None
+            if newer is not None:
+                values[here & (time >= newer[0])] = newer[1]
         return values
 
     def last(self, step: str, time: int) -> tuple[Floats, bool, int] | None:

@@ -90,7 +90,7 @@ def test_a_change_that_was_found_is_not_found_again_and_a_gauge_still_is() -> No
         panel.add(value, np.zeros(1), row * ROW, 0, 0)
     found = panel.judge(CAUSES, panel.noise(), {})
     assert found[0].cause is PUMP
-    panel.begin_anew(found[0].since, found[0].cause.signature)
+    panel.begin_anew(found[0].since, found[0].cause.signature, found[0].size)
     assert panel.judge(CAUSES, panel.noise(), {})[0].score < 18.0
     for row, value in enumerate(values[300:], 300):
         panel.add(value, np.zeros(1), row * ROW, 0, 0)
