@@ -93,7 +93,7 @@ class InfluxHistorian:
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()  # type: ignore[no-untyped-call]
+        self._client.close()  # type: ignore[no-untyped-call]  # not typed there
 
     def append(self, batch: SampleBatch, events: Sequence[Event] = ()) -> None:
         """Durable when it returns; see `ports.Historian`.
@@ -206,7 +206,7 @@ class InfluxHistorian:
             self._writer.write(self._at.database, self._at.organisation or "", lines)
 
     def _post(self, path: str, content_type: str, **request: Any) -> Any:
-        return self._client.api_client.call_api(  # type: ignore[no-untyped-call]
+        return self._client.api_client.call_api(  # type: ignore[no-untyped-call]  # not typed there
             path, "POST", header_params={"Content-Type": content_type}, **request
         )
 

@@ -139,6 +139,8 @@ class MqttSource:
         self._intake: Intake[tuple[tuple[_Row | OfflineMeasurement, ...], _Receipt | None]]
         self._intake = Intake(capacity, linger)
         self._counters = Counters(name)
+        self._heard: int | None = None
+        """Line time of the broker's last word; a silent loss is noticed only later."""
         self._client: paho.Client | None = None
         self._protocol = MQTTProtocolVersion.MQTTv5
         self._published: dict[int, asyncio.Future[bool]] = {}
@@ -282,7 +284,7 @@ class MqttSource:
             (client, message.mid) if self._lasting and message.qos else None,
         )
 
-        pump = _Pump(client, loop)
+        pump = _Pump(client, loop, self._hear)
         try:
             async with asyncio.timeout(_PATIENCE):
                 with explained(connector):
@@ -316,12 +318,18 @@ class MqttSource:
                 client.loop_write()
             pump.stop()
 
+    def _hear(self) -> None:
+        self._heard = self._clock.now()
+
     def _lost(self, error: str) -> None:
         self._counters.disconnect(error)
         if self._counters.away_since is None:
-            now = self._counters.away_since = self._clock.now()
+            now = self._clock.now()
+            since = self._counters.away_since = min(self._heard or now, now)
+            # the first may be too late for those who follow the line
             rows = tuple(
-                _Row(signal.index, now, math.nan, BAD_NO_COMMUNICATION)
+                _Row(signal.index, time, math.nan, BAD_NO_COMMUNICATION)
+                for time in dict.fromkeys((since, now))
                 for signal in self._signals
                 if not signal.offline
             )
@@ -331,7 +339,7 @@ class MqttSource:
         """What MQTT 5 is told of the session when it is opened."""
         if not self._lasting:
             return {"clean_start": True}
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # not typed there
         properties.SessionExpiryInterval = int(self._connector.session_expiry)
         properties.ReceiveMaximum = self._window
         return {"clean_start": False, "properties": properties}
@@ -460,11 +468,14 @@ class MqttSource:
 
 
 class _Pump:
-    """Lets an event loop drive a client's socket."""
+    """Lets an event loop drive a client's socket; `heard` is called when there is a word on it."""
 
-    def __init__(self, client: paho.Client, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, client: paho.Client, loop: asyncio.AbstractEventLoop, heard: Callable[[], None]
+    ) -> None:
         self._client = client
         self._loop = loop
+        self._heard = heard
         self._watched: int | None = None
         self._running = False
         client.on_socket_close = self._closed
@@ -491,6 +502,7 @@ class _Pump:
             peer.close()
 
     def _read(self) -> None:
+        self._heard()
         for _ in range(_PACKETS_AT_ONCE):
             before = self._client.socket()
             if before is None or self._client.loop_read() != paho.MQTT_ERR_SUCCESS:

@@ -44,7 +44,7 @@ class FoundVariable:
 
 async def browse(
     url: str,
-    timeout: float = 10.0,  # noqa: ASYNC109
+    timeout: float = 10.0,  # noqa: ASYNC109  # callers give it in a word
     connector: OpcUaConnector | None = None,
 ) -> list[FoundVariable]:
     """The numeric variables below the Objects folder, but not the server's own.

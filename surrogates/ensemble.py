@@ -24,7 +24,7 @@ _NEGLIGIBLE = 1e-7
 """Share of a target's spread below which what the linear part leaves is rounding."""
 
 
-class SmoothEnsemble(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class SmoothEnsemble(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is not typed
     """A linear model in transformed inputs and targets, plus networks on what it leaves.
 
     Mass balances are products, linear in logarithms: the linear part has them exactly, and their

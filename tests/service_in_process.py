@@ -61,7 +61,7 @@ class ServedLine:
                 break
         # what was said is in the historian and the ledger
         await until(
-            lambda: not self.service.store.waiting and not self.service.entries_waiting, 20.0
+            lambda: not self.service.store.waiting and not self.service.entries.waiting, 20.0
         )
         await self.service.store.on_ledger(lambda: None)
 

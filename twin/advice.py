@@ -12,13 +12,13 @@ from scipy.special import ndtr
 
 from twin.configuration.models import LineConfiguration, SetpointConfiguration
 from twin.estimation import BiasEstimator
+from twin.guard import Guard
 from twin.ports import Surrogate
 from twin.prediction import TRANSIENT, Predictor
 from twin.recommendation import Change, Effect, Recommendation
 from twin.samples import Floats
 from twin.tags import TagTable
 from twin.tracking import Tracker
-from twin.trust import Trust
 from twin.units import to_si
 
 ITERATIONS = 3
@@ -39,8 +39,6 @@ class _Handle:
     step: str
     input: str
     tag: int
-    low: float
-    high: float
     max_step: float
     deadband: float
     cost: float
@@ -86,7 +84,7 @@ class Advisor:
         predictor: Predictor,
         estimators: Mapping[str, BiasEstimator],
         tracker: Tracker,
-        trust: Trust,
+        guard: Guard,
     ) -> None:
         self._line = line
         self._tags = tags
@@ -94,7 +92,8 @@ class Advisor:
         self._predictor = predictor
         self._estimators = estimators
         self._tracker = tracker
-        self._trust = trust
+        self._guard = guard
+        self._controlling = [tags.index(name) for name in line.controlling()]
         self._sources = {
             step: {name: line.source_of(step, name) for name in surrogates[step].inputs}
             for step in line.steps
@@ -119,13 +118,11 @@ class Advisor:
 
     def _handle(self, step: str, name: str, setpoint: SetpointConfiguration) -> _Handle:
         index = self._tags.index(setpoint.tag)
-        scale, offset = to_si(self._tags[index].unit)
+        scale, _ = to_si(self._tags[index].unit)
         return _Handle(
             step,
             name,
             index,
-            setpoint.limits[0] * scale + offset,
-            setpoint.limits[1] * scale + offset,
             setpoint.max_step * scale,
             setpoint.deadband * scale,
             math.sqrt(setpoint.cost),
@@ -149,11 +146,8 @@ class Advisor:
         No advice while a machine is between two states, an input is missing, the model is asked
         outside its domain, or no measurement has confirmed it yet.
         """
-        handles = [
-            handle
-            for handle in self._handles.get(web, ())
-            if self._trust.mode(handle.step) in ("advisory", "twin")
-        ]
+        rooms = self._rooms(web, time)
+        handles = list(rooms)
         goals = self._goals.get(web, [])
         if not handles or not goals:
             return None
@@ -191,7 +185,7 @@ class Advisor:
         outside = _outside(missed, doubt, tolerance)
         if not (significant | (outside > SAVED)).any():
             return None
-        best = self._optimise(handles, goals, now, outputs)
+        best = self._optimise(handles, np.array(list(rooms.values())).T, goals, now, outputs)
         left = _outside(np.abs(outputs(best[None, :])[0] - targets), doubt, tolerance)
         if not (significant | (outside - left > SAVED)).any():
             return None
@@ -279,19 +273,30 @@ class Advisor:
                 made[f"{step}.{output}"] = corrected[:, column]
         return np.column_stack([made[f"{goal.step}.{goal.output}"] for goal in goals])
 
+    def _rooms(self, web: str, time: int) -> dict[_Handle, tuple[float, float]]:
+        """The setpoints of a web that may be moved as of `time`, and how far, SI."""
+        latest = np.full(len(self._tags), np.nan)
+        told = np.zeros(len(self._tags), np.int64)
+        for tag in self._controlling:
+            latest[tag], told[tag] = self._tracker.last(tag, time)
+        found = {}
+        for handle in self._handles.get(web, ()):
+            room = self._guard.room(handle.step, handle.tag, latest, told, time)
+            if room is not None:
+                found[handle] = room
+        return found
+
     @staticmethod
     def _optimise(
         handles: list[_Handle],
+        room: Floats,
         goals: list[_Goal],
         now: Floats,
         outputs: Callable[[Floats], Floats],
     ) -> Floats:
+        """The best of the settings within `room`, lowest and highest by handle; SI."""
         span = np.array([handle.max_step for handle in handles])
-        low = np.maximum(np.array([handle.low for handle in handles]), now - span)
-        high = np.minimum(np.array([handle.high for handle in handles]), now + span)
-        if (low >= high).any():
-            # a setpoint outside its limits is brought back by at most one step
-            low, high = np.minimum(low, high), np.maximum(low, high) + 1e-12 * span
+        low, high = room[0], room[1] + 1e-12 * span
         target = np.array([goal.target for goal in goals])
         scale = np.array([goal.weight / goal.tolerance for goal in goals])
         cost = np.diag([handle.cost for handle in handles])
@@ -304,11 +309,11 @@ class Advisor:
             gradient = (said[1:] - said[0]).T / probe * span * scale[:, None]
             matrix = np.vstack([gradient, cost])
             aim = np.concatenate([(target - said[0]) * scale, cost @ ((now - best) / span)])
-            room = (low - best) / span, (high - best) / span + 1e-12
+            reach = (low - best) / span, (high - best) / span + 1e-12
             asked = np.column_stack([matrix, aim])
-            if not (np.isfinite(asked).all() and (room[0] < room[1]).all()):
+            if not (np.isfinite(asked).all() and (reach[0] < reach[1]).all()):
                 return now
-            step = lsq_linear(matrix, aim, room)
+            step = lsq_linear(matrix, aim, reach)
             better = np.clip(best + step.x * span, low, high)
             settled = np.abs(better - best) <= SETTLED * span
             best = better

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import TypeAdapter
+
 from twin.checkpoint import NEWEST
-from twin.files import program, sha256
+from twin.files import Inside, program, sha256
 from twin.registry import MODELS
 
 FORMAT: Final = "linetwin/backup/1"
 MANIFEST: Final = "backup.json"
+_FILES: Final = TypeAdapter(dict[Inside, str])
 
 
 class BackupError(Exception):
@@ -71,7 +74,8 @@ def verify(folder: Path) -> dict[str, Any]:
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-        said, files = manifest["format"], dict(manifest["files"])
+        said = manifest["format"]
+        files = _FILES.validate_python(manifest["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BackupError(f"{folder} is no backup: {MANIFEST} cannot be read: {error}") from error
     if said != FORMAT:

@@ -72,7 +72,9 @@ class Checkpoints:
             SnapshotError: there are some, and none can be read, or the service did not last three
                 times from the same one.
         """
-        starts = 1 + (int(self._starts.read_text() or 0) if self._starts.exists() else 0)
+        written = self._starts.read_text() if self._starts.exists() else ""
+        # a crash may have torn it
+        starts = 1 + (int(written) if written.isdecimal() else 0)
         self._starts.write_text(str(starts))
         problem: SnapshotError | None = None
         for file in (self._newest, self._before):

@@ -121,7 +121,7 @@ class Continuity:
         # the historian first gets what the last run left on disk
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                while self._store.waiting and not self._store.error:  # noqa: ASYNC110
+                while self._store.waiting and not self._store.error:  # noqa: ASYNC110  # the store tells nobody
                     await asyncio.sleep(0.02)
         now = self._clock.now()
         try:

@@ -85,7 +85,7 @@ class Core:
             for name, step in line.steps.items()
             if step.runs_on in line.batches
         }
-        held = [index[s.tag] for step in line.steps.values() for s in step.setpoints.values()]
+        held = sorted({index[name] for name in line.controlling()})
         self.tracker = Tracker(line, index, [*inputs, *gauges], batch_inputs, held)
         # one mapping for all, so that a model can be replaced
         surrogates = self.surrogates = dict(surrogates)
@@ -96,6 +96,7 @@ class Core:
         self.diagnosis = Diagnosis(
             line, gauges, surrogates, self.table, self.tracker, self.predictor
         )
+        self._guard = Guard(line, self.tags, self.trust)
         self._advisor = Advisor(
             line,
             self.tags,
@@ -103,9 +104,8 @@ class Core:
             self.predictor,
             self.estimators,
             self.tracker,
-            self.trust,
+            self._guard,
         )
-        self._guard = Guard(line, self.tags, self.trust)
         self.alarms = AlarmBook()
         self._promises = Promises(self.table)
         self._waiting: list[tuple[int, int, OfflineMeasurement]] = []

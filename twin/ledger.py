@@ -120,7 +120,7 @@ for _change in ("UPDATE", "DELETE"):
     sa.event.listen(
         _AUDIT,
         "after_create",
-        sa.DDL(  # type: ignore[no-untyped-call]
+        sa.DDL(  # type: ignore[no-untyped-call]  # not typed there
             f"CREATE TRIGGER audit_no_{_change.lower()} BEFORE {_change} ON audit "
             "BEGIN SELECT RAISE(ABORT, 'the audit trail is only ever added to'); END"
         ).execute_if(dialect="sqlite"),

@@ -144,10 +144,10 @@ class _Counts(Collector):
         delay = max(beat.store_silence, beat.store_delay)
         yield _value("store_delay_seconds", "Time that the store's thread takes to answer.", delay)
         yield _value(
-            "ledger_waiting_entries", "Entries that wait for the ledger.", service.entries_waiting
+            "ledger_waiting_entries", "Entries that wait for the ledger.", service.entries.waiting
         )
         yield _value(
-            "publications_waiting", "Messages that wait for the broker.", service.outbox_waiting
+            "publications_waiting", "Messages that wait for the broker.", service.outbox.waiting
         )
 
     def _spool(self) -> Iterator[Metric]:

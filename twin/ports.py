@@ -125,6 +125,12 @@ class WriteOutcome:
     """A sentence, empty where applied."""
 
 
+class Connector(Source, Protocol):
+    """A source with a name."""
+
+    name: str
+
+
 class Sink(Protocol):
     """A connector that carries setpoints to a machine."""
 

@@ -54,13 +54,26 @@ def changes(before: LineConfiguration, after: LineConfiguration) -> list[str]:
         )
     )
     fixed = [path for path in found if not any(fnmatchcase(path, each) for each in CHANGEABLE)]
+    fixed += _wider(before, after) if not fixed else []
     if fixed:
         raise ReloadError([f"{path} needs a restart" for path in fixed])
     return found
 
 
+def _wider(before: LineConfiguration, after: LineConfiguration) -> Iterator[str]:
+    """Setpoints that may go further than their connector, which looks at limits too, has agreed
+    with the machine."""
+    for name, step in before.steps.items():
+        for setpoint, old in step.setpoints.items():
+            new = after.steps[name].setpoints[setpoint]
+            if new.limits[0] < old.limits[0] or new.limits[1] > old.limits[1]:
+                yield f"steps.{name}.setpoints.{setpoint}.limits wider than before"
+
+
 def _differences(path: str, before: object, after: object) -> Iterator[str]:
     if isinstance(before, dict) and isinstance(after, dict):
+        if before.keys() == after.keys() and list(before) != list(after):
+            yield f"the order of {path}"  # connectors and stores know tags by their number
         for name in dict.fromkeys([*before, *after]):
             inner = f"{path}.{name}" if path else str(name)
             if name not in before or name not in after:

@@ -9,8 +9,9 @@ from typing import Final
 from twin.chronicle import Chronicle
 from twin.configuration.models import LineConfiguration
 from twin.core import Core, CoreEvent
+from twin.listening import Listener
+from twin.ports import Connector
 from twin.samples import SampleBatch
-from twin.service import Connector, Listener
 from twin.status import LineStatus
 from twin.store import Store
 

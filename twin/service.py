@@ -7,19 +7,10 @@ import contextlib
 import gc
 import time
 from collections import Counter
-from collections.abc import (
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import orjson
 import structlog
 
@@ -31,7 +22,7 @@ from twin.clock import Clock
 from twin.configuration.models import LineConfiguration, Mode
 from twin.continuity import Continuity
 from twin.core import Core, CoreEvent
-from twin.genealogy import BatchReleased, Milestone
+from twin.entries import Entries
 from twin.heartbeat import Heartbeat
 from twin.ingest import NANOSECONDS
 from twin.intervention import (
@@ -43,76 +34,31 @@ from twin.intervention import (
     ModeSet,
     Wrote,
 )
-from twin.jobs import Job, Jobs, JobState
+from twin.jobs import Job, Jobs
 from twin.ledger import MODE_SET, TWIN, Ledger
+from twin.listening import Listener, Recorder, said_before
 from twin.metrics import Metrics
-from twin.ports import Event, Sink, Source, Surrogate, Write, WriteOutcome
-from twin.promise import Judgement
-from twin.recommendation import Change, Recommendation
+from twin.outbox import Outbox, Publish
+from twin.ports import Connector, Event, Sink, Source, Surrogate
+from twin.recommendation import Recommendation
 from twin.registry import Registry
 from twin.reloading import ReloadError, changes
-from twin.resuming import End, nothing_known, stands
+from twin.restart import Restart
 from twin.samples import SampleBatch
-from twin.snapshot import SnapshotError
 from twin.status import LineStatus
 from twin.store import Safe, Store
-from twin.store_watch import StoreWatch
 from twin.trust import ModeChange
 from twin.units import to_si
-from twin.writing import SetWriter, half_written, interruption
+from twin.watching import Watch, memory_lost
+from twin.writing import SetWriter, half_written
 
 log = structlog.get_logger()
-Publish = Callable[[str, bytes], Awaitable[bool]]
-MOST_ENTRIES = 10_000
-"""Entries that may wait for the ledger; what comes on top is lost and logged."""
 LINGER = 0.1
 """Seconds from the wish to stop to the end of the connectors: what came before is taken."""
 FAREWELL = 0.4
 """Seconds more that writes under way and their publication may then take."""
 SILENCE = 1.0
 """Seconds without a sample after which the clock, not the line, ends what waits for a decision."""
-SETTLE = 30.0
-"""Seconds in which machines must say how far an interrupted write got."""
-RETRY = 1.0
-"""Seconds between attempts to publish."""
-PATIENCE = 5.0
-"""Seconds that the ledger may take to note what is going to be written."""
-AWAY = 5.0
-"""Seconds without a connection that are an alarm."""
-
-
-class Connector(Source, Protocol):
-    """A source with a name."""
-
-    name: str
-
-
-class Listener(Protocol):
-    """Hears what the core says and what people and machines did."""
-
-    def told(self, samples: SampleBatch, events: Sequence[CoreEvent]) -> None:
-        """These events, and what of them goes to the historian."""
-        ...
-
-    def intervened(self, intervention: Intervention) -> None: ...
-
-
-class Recorder(Protocol):
-    """Takes what arrives, at once; says itself, once, what it could not keep."""
-
-    def append(self, arrivals: Arrivals) -> None: ...
-
-    def tick(self, now: int) -> None:
-        """What time it is on the line, ns."""
-        ...
-
-    def gap(self, since: int, until: int, what: str) -> None:
-        """Samples are missing between these line times, ns."""
-        ...
-
-    def use_model(self, step: str, its_version: str, file: Path) -> None:
-        """A model that predicts from now on."""
-        ...
 
 
 class Service:
@@ -158,26 +104,14 @@ class Service:
             self.status.challenger = challengers.status
         self.clock = clock
         self._outputs = {step: surrogate.outputs for step, surrogate in surrogates.items()}
-        self._writer = SetWriter(
-            core.tags,
-            sinks,
-            lambda change: self.core.open_interlocks(change, self.clock.now()),
-            self._note_now,
-        )
-        self._incidents: Counter[str] = Counter()
-        """Number of the last incident of a connector that is in the audit trail."""
+        self.entries = Entries(ledger, store, clock)
         self._publish = publish
         self.ledger = ledger
         self._auto_accept = auto_accept
         self._registry = registry
         self._challengers = challengers
-        self._resuming = False
         self._running = False
-        self._forgotten: str | None = None
-        self._settling: set[tuple[str, int]] = set()
-        """Recommendations, by id and time, that the end of the last run interrupted."""
         self._tasks: asyncio.TaskGroup | None = None
-        self._entries = 0
         self._versions = {step: surrogate.version for step, surrogate in surrogates.items()}
         self._stop = asyncio.Event()
         self._chronicle = Chronicle(core.line, core.tags, surrogates)
@@ -185,23 +119,37 @@ class Service:
         self._attendants: dict[str, Callable[[], Coroutine[None, None, None]]] = {}
         self.listeners: list[Listener] = []
         """Hear at once what the core says; they neither wait nor raise."""
-        self._gaps: Counter[str] = Counter()
-        """Number of the last gap of a connector that was told."""
         self._reported: dict[str, bool] = {}
-        self._store_watch = StoreWatch()
         self._units = {
             f"{step}.{output}": (*to_si(config.unit), config.unit)
             for step, configuration in core.line.steps.items()
             for output, config in configuration.outputs.items()
         }
         self._writes: set[asyncio.Task[None]] = set()
-        self._outbox: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(1000)
+        self.outbox = Outbox()
         self.jobs = Jobs(upkeep(self))
+        self._watch = Watch(sources, self.jobs.states)
         self.metrics = Metrics(self)
         self._continuity = (
             None
             if checkpoints is None
             else Continuity(checkpoints, store, ledger, clock, self.metrics)
+        )
+        self._writer = SetWriter(
+            core.tags,
+            sinks,
+            lambda change: self.core.open_interlocks(change, self.clock.now()),
+            self.entries.audited,
+        )
+        self._restart = Restart(
+            self,
+            self._continuity,
+            challengers,
+            store,
+            ledger,
+            self.entries,
+            self._writer,
+            clock,
         )
         self.heartbeat = Heartbeat(
             self.metrics.loop_lag.observe, lambda: self.store.call(lambda: None)
@@ -211,16 +159,6 @@ class Service:
     def running(self) -> bool:
         """Whether it is between its start and its end."""
         return self._running
-
-    @property
-    def entries_waiting(self) -> int:
-        """Entries that wait for the ledger."""
-        return self._entries
-
-    @property
-    def outbox_waiting(self) -> int:
-        """Publications that wait for the broker."""
-        return self._outbox.qsize()
 
     @property
     def rejected(self) -> Counter[str]:
@@ -244,7 +182,7 @@ class Service:
 
     def audit(self, who: str, what: str, details: Mapping[str, object]) -> None:
         """Have the ledger record what somebody did, now."""
-        self._note(self.ledger.audit, self.clock.now(), who, what, details)
+        self.entries.audit(self.clock.now(), who, what, details)
 
     def stop(self) -> None:
         """Ask the service to end."""
@@ -265,16 +203,17 @@ class Service:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                self.entries.open(tasks)
                 for step, version in self._versions.items():
                     model = self.core.line.steps[step].model
-                    self._note(self.ledger.use_model, self.clock.now(), step, model, version)
-                if self._continuity is None or not await self._resume(self._continuity):
-                    await self._recall_alarms()
-                await self._recall_interrupted()
+                    self.entries.add(self.ledger.use_model, self.clock.now(), step, model, version)
+                forgotten = await self._restart.run()
+                for standing in self.core.open.values():
+                    self.status.recommendations[standing.web] = standing
                 self._reported = self.core.alarms.causes()
-                self.report(_memory_lost(self._forgotten, self.clock.now()))
+                self.report(memory_lost(forgotten, self.clock.now()))
                 workers = [
-                    tasks.create_task(self._watch(), name="silence"),
+                    tasks.create_task(self._look_around(), name="silence"),
                     tasks.create_task(self.jobs.run(), name="jobs"),
                     tasks.create_task(self.heartbeat.run(), name="heartbeat"),
                     tasks.create_task(_fail_with(store), name="store's end"),
@@ -291,7 +230,8 @@ class Service:
                     tasks.create_task(work(), name=name) for name, work in self._attendants.items()
                 ]
                 if self._publish is not None:
-                    workers.append(tasks.create_task(self._send(self._publish), name="publisher"))
+                    publisher = self.outbox.run(self._publish)
+                    workers.append(tasks.create_task(publisher, name="publisher"))
                 self._running = True
                 await self._stop.wait()
                 # what has arrived still waits for others to make a batch: it counts as received
@@ -301,13 +241,14 @@ class Service:
                     async with asyncio.timeout(FAREWELL):
                         if self._writes:
                             await asyncio.wait(self._writes)
-                        await self._outbox.join()
+                        await self.outbox.sent()
                 self._note_incidents()
                 for worker in workers:
                     worker.cancel()
             await self.checkpoint()
         finally:
             self._tasks, self._running = None, False
+            self.entries.close()
             store.cancel()
             await asyncio.wait([store])
             await self.store.on_ledger(self.ledger.close)
@@ -317,176 +258,28 @@ class Service:
         if self._continuity is not None:
             await self._continuity.keep(self.core, self._challengers, self._versions)
 
-    async def _resume(self, continuity: Continuity) -> bool:
-        """Go on from the last checkpoint, through what was stored since; whether there was one."""
-        self._resuming = True
-        try:
-            recalled = await continuity.recall(self.core.line, self.core.surrogates)
-            if recalled is None:
-                return False
-            memory, self.core = recalled
-            if self._challengers is not None and memory.challengers is not None:
-                self._challengers.restore(memory.challengers)
-            missed = await continuity.missed(memory, self.core)
-            for piece in missed.pieces():
-                self._repeat(piece)
-                await asyncio.sleep(0)
-        except Exception as error:  # what is remembered may break anything; the line goes on
-            if not isinstance(error, SnapshotError):
-                log.exception("checkpoint")
-            text = await continuity.set_aside(str(error) or repr(error))
-            log.error("checkpoint", problem=text)
-            self.core = Core(self.core.line, self.core.surrogates)
-            self._forgotten = text
-        else:
-            self._mark_absence()
-            return True
-        finally:
-            self._resuming = False
-        return False
-
-    def _mark_absence(self) -> None:
-        """Say from when on nothing is known, and see what became of what was open then."""
-        core, now = self.core, self.clock.now()
-        heard = int(core.latest_time.max(initial=0))
-        gone = max(0, now - heard)
-        unknown = nothing_known(core)
-        self._carry_out(core.feed(unknown, int(unknown.time[0])))
-        # nobody sent these
-        core.received -= len(unknown)
-        core.rejected -= Counter({"bad quality": len(unknown)})
-        text = f"the twin was not running for {gone / NANOSECONDS:.1f} s"
-        self.store.put(core.kept, [Event(heard, "gap", "twin", text)])
-        log.info("resumed", heard=heard, gone=f"{gone / NANOSECONDS:.1f} s")
-        self._carry_out(core.expire(now))
-        for standing in core.open.values():
-            self.status.recommendations[standing.web] = standing
-            if standing.state == "accepted" and self._tasks is not None:
-                self._settling.add((standing.id, standing.time))
-                settling = self._settle(standing, heard, gone)
-                write = self._tasks.create_task(settling, name=f"settle {standing.id}")
-                self._writes.add(write)
-                write.add_done_callback(self._writes.discard)
-
-    def _repeat(self, piece: Arrivals) -> None:
-        """Feed what came before the end; what followed from it then is recorded once."""
-        batch = piece.batch
-        if len(batch) or batch.offline:
-            now = piece.arrived if len(batch) else batch.offline[0].known
-            self._carry_out(self.core.feed(batch, now))
-            if self._challengers is not None:
-                self.store.put(self._challengers.feed(batch, now))
-        for intervention in piece.interventions:
-            if isinstance(intervention, ModelUsed):
-                continue  # the models of today are in use already
-            try:
-                self._carry_out(self.core.intervene(intervention))
-            except KeyError as error:
-                # the cut may have closed it a moment earlier or later
-                log.warning("not repeated", recommendation=str(error))
-
-    async def _settle(self, recommendation: Recommendation, heard: int, gone: int) -> None:
-        """Find out how far the writes got that the end of the service interrupted."""
-        core, changes = self.core, recommendation.changes
-
-        def known(change: Change) -> bool:
-            return bool(core.latest_time[change.tag] > heard + 1) and bool(
-                np.isfinite(core.latest[change.tag])
-            )
-
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE):
-                while not all(map(known, changes)):  # noqa: ASYNC110  # the core waits for nobody
-                    await asyncio.sleep(0.1)
-        ends: list[End | None] = [
-            stands(change, float(core.latest[change.tag])) if known(change) else None
-            for change in changes
-        ]
-        said = await self._writer.settle(
-            recommendation, ends, gone <= core.line.stale_after * NANOSECONDS
-        )
-        self._intervene(Wrote(self.clock.now(), recommendation.id, said))
-        self._settling.discard((recommendation.id, recommendation.time))
-        # where a machine may still have half of it, people are told
-        await self._recall_interrupted()
-
-    async def _recall_alarms(self) -> None:
-        """Those that were open when the service ended."""
-        try:
-            known = await self.store.on_ledger(self.ledger.open_alarms)
-        except Exception as error:  # a database may fail in any way; the line goes on
-            log.error("ledger", problem=str(error))
-            return
-        self._carry_out(self.core.alarms.recall(known, self.clock.now()))
-
-    async def _recall_interrupted(self) -> None:
-        """Sets that were being written when the service ended: a machine may have half of one."""
-        try:
-            found = await self.store.on_ledger(self.ledger.interrupted_writes)
-        except Exception as error:  # a database may fail in any way; the line goes on
-            log.error("ledger", problem=str(error))
-            return
-        for each in found:
-            if (each["recommendation"], each["made"]) in self._writer.begun | self._settling:
-                continue
-            said = interruption(each)
-            now = self.clock.now()
-            log.error("a set may be half written", recommendation=each["recommendation"], said=said)
-            self._note(self.ledger.audit, now, TWIN, "found interrupted", dict(each))
-            for standing in list(self.core.open.values()):
-                if standing.id == each["recommendation"] and standing.state == "accepted":
-                    first = standing.changes[0]
-                    unknown = Write(first.tag, first.after)
-                    failed = WriteOutcome(unknown, "failed", float("nan"), said)
-                    self._intervene(Wrote(now, standing.id, (failed,)))
-            for step in each["steps"]:
-                if step in self.core.line.steps:
-                    self._intervene(ModeSet(now, step, "shadow", f"the twin: {said}"))
-                    self.report(half_written(step, said, now))
-
-    async def _watch(self) -> None:
+    async def _look_around(self) -> None:
         while True:
             heard = self.core.received
             await asyncio.sleep(SILENCE)
             now = self.clock.now()
             if self.core.received == heard:
-                self._intervene(FellSilent(now))
-            self._mark_gaps(now)
+                self.intervene(FellSilent(now))
+            for name, gap, text in self._watch.gaps():
+                gone = Event(gap.since, "gap", name, text)
+                self.store.put(SampleBatch.of([], [], []), [gone])
+                if self._recorder is not None:
+                    self._recorder.gap(gap.since, gap.until, f"{name} was {text}")
             self._note_incidents()
-            for report in self._store_watch.look(self.store.state, now):
+            for report in self._watch.reports(self.store.state, now):
                 self.report(report)
-            for name, state in self.jobs.states.items():
-                self.report(_not_done(name, state, now))
             if self._recorder is not None:
                 self._recorder.tick(now)
 
     def _note_incidents(self) -> None:
-        """Add to the audit trail that a connector and its peer refused each other."""
-        for source in self.sources:
-            for incident in source.state.incidents:
-                if incident.number > self._incidents[source.name]:
-                    self._incidents[source.name] = incident.number
-                    details = {"connector": source.name, "said": incident.said}
-                    self._note(self.ledger.audit, incident.time, TWIN, incident.what, details)
-
-    def _mark_gaps(self, now: int) -> None:
-        """Tell historian and recorder for how long a connector was away."""
-        for source in self.sources:
-            state = source.state
-            self.report(_away(state.name, state.connected, now))
-            for gap in state.gaps:
-                if gap.number <= self._gaps[state.name]:
-                    continue
-                self._gaps[state.name] = gap.number
-                seconds = (gap.until - gap.since) / NANOSECONDS
-                text = f"not connected for {seconds:.1f} s"
-                if gap.recovered:
-                    text += f"; {gap.recovered} values were read from its history"
-                self.store.put(
-                    SampleBatch.of([], [], []), [Event(gap.since, "gap", state.name, text)]
-                )
-                if self._recorder is not None:
-                    self._recorder.gap(gap.since, gap.until, f"{state.name} was {text}")
+        for name, incident in self._watch.incidents():
+            details = {"connector": name, "said": incident.said}
+            self.entries.audit(incident.time, TWIN, incident.what, details)
 
     def reload(self, line: LineConfiguration, by: str) -> list[str]:
         """Follow the line by a changed configuration from now on; gives where it differs.
@@ -509,7 +302,7 @@ class Service:
         for step, config in line.steps.items():
             if config.mode != before.line.steps[step].mode:
                 self.set_mode(step, config.mode, by)
-        self._note(self.ledger.audit, self.clock.now(), by, "reload", {"changed": changed})
+        self.entries.audit(self.clock.now(), by, "reload", {"changed": changed})
         log.info("reload", by=by, changed=changed)
         return changed
 
@@ -538,8 +331,8 @@ class Service:
             self._recorder.use_model(step, version, file)
             self._record(ModelUsed(now, step, version, by))
         self._versions[step] = version
-        self._note(self.ledger.use_model, now, step, str(file), version)
-        self._note(self.ledger.audit, now, by, "use model", {"step": step, "version": version})
+        self.entries.add(self.ledger.use_model, now, step, str(file), version)
+        self.entries.audit(now, by, "use model", {"step": step, "version": version})
         log.info("model", step=step, version=version, by=by)
 
     async def _follow(self, source: Source) -> None:
@@ -560,7 +353,7 @@ class Service:
         finally:
             # what the line said is stored even where the core cannot follow
             self.store.put(self.core.kept, safe=safe)
-        self._carry_out(events)
+        self.carry_out(events)
         if self._challengers is not None:
             self.store.put(self._challengers.feed(batch, now))
         self.metrics.feed.observe(time.perf_counter() - began)
@@ -568,21 +361,11 @@ class Service:
     def record(self, recorder: Recorder | None) -> Recorder | None:
         """Record from now on, or no longer; gives the recorder that was at work, still open.
 
-        What a server sent once, when it was asked, would be missing from a recording that begins
-        later: the last value of every tag and the modes come first.
+        What was said before comes first.
         """
         before, self._recorder = self._recorder, recorder
-        core, now = self.core, self.clock.now()
-        if recorder is not None and core.received:
-            known = np.flatnonzero(core.latest_time)
-            known = known[np.argsort(core.latest_time[known], kind="stable")]
-            last = SampleBatch.of(known, core.latest_time[known], core.latest[known])
-            modes = tuple(
-                ModeSet(now, step, core.trust.wanted(step), "before the recording")
-                for step, config in core.line.steps.items()
-                if core.trust.wanted(step) != config.mode
-            )
-            recorder.append(Arrivals.at(now, last, modes))
+        if recorder is not None and self.core.received:
+            recorder.append(said_before(self.core, self.clock.now()))
         return before
 
     @property
@@ -627,7 +410,7 @@ class Service:
         """Somebody beside the line says that something is wrong, or not; repeating is no news."""
         if self._reported.get(report.key, False) != report.active:
             self._reported[report.key] = report.active
-            self._intervene(report)
+            self.intervene(report)
 
     def acknowledge(self, alarm: str, by: str) -> None:
         """A person has seen an alarm.
@@ -682,31 +465,34 @@ class Service:
                 else str(error)
             )
             details = {**details, "because": because}
-            self._note(self.ledger.audit, intervention.time, by, f"refused: {what}", details)
+            self.entries.audit(intervention.time, by, f"refused: {what}", details)
             raise
         became = [event for event in events if isinstance(event, Recommendation)]
         if became:
             details = {**details, "became": became[-1].state, "because": became[-1].note}
-        self._note(self.ledger.audit, intervention.time, by, what, details)
+        self.entries.audit(intervention.time, by, what, details)
         self._record(intervention)
-        self._carry_out(events)
+        self.carry_out(events)
 
-    def _intervene(self, intervention: Intervention) -> None:
+    def intervene(self, intervention: Intervention) -> None:
+        """Tell the core what no person did, and carry out what follows."""
         events = self.core.intervene(intervention)
         # silence that ended nothing is no news
         if events or not isinstance(intervention, FellSilent):
             self._record(intervention)
-        self._carry_out(events)
+        self.carry_out(events)
 
     def _record(self, intervention: Intervention) -> None:
         for listener in self.listeners:
             listener.intervened(intervention)
         if self._continuity is not None:
-            self._note(self.ledger.intervene, *self._continuity.entry(intervention, self.core))
+            entry = self._continuity.entry(intervention, self.core)
+            self.entries.add(self.ledger.intervene, *entry)
         if self._recorder is not None:
             self._recorder.append(Arrivals.at(intervention.time, interventions=(intervention,)))
 
-    def _carry_out(self, events: Sequence[CoreEvent]) -> None:
+    def carry_out(self, events: Sequence[CoreEvent]) -> None:
+        """Store what the core says, tell it, enter it in the ledger, and write what is accepted."""
         samples, happened = self._chronicle.of(events)
         self.store.put(samples, happened)
         for event in events:
@@ -714,20 +500,16 @@ class Service:
         for listener in self.listeners:
             listener.told(samples, events)
         for event in events:
+            self.entries.happened(event)
             match event:
                 case Recommendation():
-                    self._announce(event)
-                    self._note(self.ledger.recommend, self.document(event), self.clock.now())
+                    document = event.document(self.core.tags, self._units)
+                    self.outbox.put(f"recommendations/{event.web}", orjson.dumps(document))
+                    self.entries.add(self.ledger.recommend, document, self.clock.now())
                     self._act(event)
-                case Judgement():
-                    self._note(self.ledger.judge, event)
                 case ModeChange():
-                    self._note(
-                        self.ledger.change_mode, event.time, event.step, event.mode, event.reason
-                    )
                     log.info("mode", step=event.step, mode=event.mode, reason=event.reason)
                 case Alarm():
-                    self._note(self.ledger.put_alarm, event)
                     log.warning(
                         "alarm",
                         subject=event.subject,
@@ -735,17 +517,11 @@ class Service:
                         state=event.state,
                         evidence="; ".join(event.evidence),
                     )
-                case Milestone():
-                    self._note(_remember, self.ledger, event)
-                case BatchReleased():
-                    self._note(
-                        self.ledger.release_batch, event.batches, event.number, event.time, {}
-                    )
                 case _:
                     pass
 
     def _act(self, event: Recommendation) -> None:
-        if self._resuming:
+        if self._restart.repeating:
             return
         if event.state == "proposed":
             by = "twin" if self.core.may_write(event) else self._auto_accept
@@ -753,69 +529,22 @@ class Service:
             if by is not None and self.core.open.get(event.web) is event:
                 self.accept(event.id, by)
         elif event.state == "accepted" and self._tasks is not None:
-            write = self._tasks.create_task(self._write(event), name=f"write {event.id}")
-            self._writes.add(write)
-            write.add_done_callback(self._writes.discard)
+            self.write_under_way(self._write(event), f"write {event.id}")
         elif event.state in ("failed", "expired"):
             log.warning("recommendation", id=event.id, state=event.state, note=event.note)
+
+    def write_under_way(self, write: Coroutine[None, None, None], name: str) -> None:
+        """Run what machines are in the middle of: a stop waits for it, though not for long."""
+        assert self._tasks is not None
+        task = self._tasks.create_task(write, name=name)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
 
     async def _write(self, recommendation: Recommendation) -> None:
         began = time.perf_counter()
         outcomes = await self._writer.write(recommendation)
         self.metrics.write.observe(time.perf_counter() - began)
-        self._intervene(Wrote(self.clock.now(), recommendation.id, outcomes))
-
-    async def _note_now(self, who: str, what: str, details: Mapping[str, Any]) -> None:
-        """Add to the audit trail; durable when it returns.
-
-        Raises:
-            TimeoutError: the ledger does not answer.
-            sqlalchemy.exc.SQLAlchemyError: the database refuses.
-        """
-        now = self.clock.now()
-        async with asyncio.timeout(PATIENCE):
-            await self.store.on_ledger(lambda: self.ledger.audit(now, who, what, details))
-
-    def document(self, recommendation: Recommendation) -> dict[str, object]:
-        """A recommendation as it is published, in customary units."""
-        return recommendation.document(self.core.tags, self._units)
-
-    def _announce(self, recommendation: Recommendation) -> None:
-        payload = orjson.dumps(self.document(recommendation))
-        if self._outbox.full():
-            # retained topics: only the newest state per web matters
-            self._outbox.get_nowait()
-            self._outbox.task_done()
-        self._outbox.put_nowait((f"recommendations/{recommendation.web}", payload))
-
-    async def _send(self, publish: Publish) -> None:
-        while True:
-            topic, payload = await self._outbox.get()
-            try:
-                while True:
-                    if await publish(topic, payload):
-                        break
-                    await asyncio.sleep(RETRY)
-            except Exception as error:  # whatever a publisher raises, the line goes on
-                log.error("not published", topic=topic, problem=str(error))
-            self._outbox.task_done()
-
-    def _note(self, entry: Callable[..., None], *arguments: object) -> None:
-        if self._tasks is None:
-            return
-        if self._entries >= MOST_ENTRIES:
-            log.error("ledger", problem="it does not keep up; an entry is lost")
-            return
-        self._entries += 1
-        self._tasks.create_task(self._enter(entry, *arguments), name="ledger")
-
-    async def _enter(self, entry: Callable[..., None], *arguments: object) -> None:
-        try:
-            await self.store.on_ledger(lambda: entry(*arguments))
-        except Exception as error:  # a database may fail in any way; advice goes on
-            log.error("ledger", problem=str(error))
-        finally:
-            self._entries -= 1
+        self.intervene(Wrote(self.clock.now(), recommendation.id, outcomes))
 
 
 async def _fail_with(task: asyncio.Task[None]) -> None:
@@ -833,33 +562,3 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def _away(name: str, connected: bool, now: int) -> Report:
-    lasting = int(AWAY * NANOSECONDS)
-    evidence = (f"{name} is not connected; its values are missing",)
-    return Report(
-        now, "connector", "away", name, not connected, "high", "", evidence, lasting=lasting
-    )
-
-
-def _memory_lost(why: str | None, now: int) -> Report:
-    evidence = () if why is None else (why,)
-    return Report(now, "job", "memory lost", "twin", why is not None, "high", "", evidence)
-
-
-def _not_done(name: str, state: JobState, now: int) -> Report:
-    evidence = () if state.error is None else (state.error,)
-    return Report(now, "job", "failed", name, state.error is not None, "medium", "", evidence)
-
-
-def _remember(ledger: Ledger, event: Milestone) -> None:
-    match event.kind:
-        case "roll started":
-            ledger.begin_roll(event.web, event.number, event.position, event.time)
-        case "roll wound":
-            ledger.wind_roll(event.web, event.number, event.position, event.time)
-        case "splice":
-            ledger.splice(event.time, event.web, event.position)
-        case _:
-            pass

@@ -276,6 +276,13 @@ class HeldSignal:
         value = self._data.column(self._VALUE)[np.maximum(index, 0)]
         return np.where(index < 0, np.nan, value)
 
+    def last(self, time: int) -> tuple[float, int]:
+        """The value held at a time, and since when it was last told, ns; NaN and 0 before that."""
+        index = int(np.searchsorted(self._data.time, time, "right")) - 1
+        if index < 0:
+            return float("nan"), 0
+        return float(self._data.column(self._VALUE)[index]), int(self._data.time[index])
+
     def changes(self, after: int, until: int) -> tuple[Ints, Floats]:
         """Times and values of the samples with after < time <= until that say something new."""
         time, value = self._data.time, self._data.column(self._VALUE)

@@ -169,6 +169,11 @@ class Tracker:
         signal, _ = self._signals[tag]
         return float(signal.at(np.array([time]))[0]) if len(signal) else math.nan
 
+    def last(self, tag: int, time: int) -> tuple[float, int]:
+        """As `value_at`, and when it was last told, ns; 0 if never."""
+        signal, _ = self._signals[tag]
+        return signal.last(time) if len(signal) else (math.nan, 0)
+
     def locate(self, web: str, station: str, time: Ints) -> Floats:
         """Coated positions under a station at times up to the frontier, m; NaN where no web.
 

@@ -19,7 +19,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from twin.ledger import SESSIONS, TOKENS, USERS, Ledger
+from twin.ledger import SESSIONS, TOKENS, TWIN, USERS, Ledger
 
 Role = Literal["viewer", "operator", "engineer"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -104,6 +104,7 @@ class Users:
                     f"there is a user {name} already; change the password with: "
                     f"twin users password {name}"
                 )
+            _refuse_shared(connection, TOKENS, "token", name)
             connection.execute(sa.insert(USERS).values(row))
 
     def replace(self, name: str, role: Role, password: str) -> None:
@@ -168,6 +169,7 @@ class Users:
                 raise ValueError(
                     f"there is a token {name} already; remove it with: twin users remove {name}"
                 )
+            _refuse_shared(connection, USERS, "user", name)
             connection.execute(sa.insert(TOKENS).values(row))
         return secret
 
@@ -262,11 +264,19 @@ def _exists(connection: sa.Connection, table: sa.Table, name: str) -> bool:
     return connection.execute(query).first() is not None
 
 
+def _refuse_shared(connection: sa.Connection, table: sa.Table, kind: str, name: str) -> None:
+    """A token with a person's name could change that person's password, and sign for them."""
+    if _exists(connection, table, name):
+        raise ValueError(f"there is a {kind} {name} already; take another name")
+
+
 def _check_name(name: str) -> None:
     if NAME.fullmatch(name) is None:
         raise ValueError(
             f"{name!r} is no name; it has 1 to 64 letters, digits, dots, dashes, underscores or @"
         )
+    if name == TWIN:
+        raise ValueError(f"{name} is who the audit trail says when nobody asked; take another name")
 
 
 def _check_role(role: str) -> None:

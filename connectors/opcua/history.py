@@ -85,5 +85,5 @@ def _request(
 
 
 def _moment(time: int) -> ua.DateTime:
-    moment: ua.DateTime = _EPOCH + timedelta(microseconds=time // 1000)  # type: ignore[assignment]
-    return moment
+    # asyncua declares its own kind of datetime, and takes any
+    return _EPOCH + timedelta(microseconds=time // 1000)  # type: ignore[return-value]

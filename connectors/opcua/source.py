@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -54,7 +54,8 @@ class _Notifications:
 
 @dataclass(frozen=True, slots=True)
 class _Gap:
-    time: int
+    times: tuple[int, ...]
+    """Of the last word of the server, and of when it was missed: the first may be too late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,10 @@ class OpcUaSource:
         self._counters = Counters(name)
         self._session: _Session | None = None
         self._capacity = capacity
+        self._heard: int | None = None
+        """Line time of the last word of the subscription; a silent loss is noticed only later."""
+        self._newest: Sequence[ua.MonitoredItemNotification] = ()
+        self._settled = int(_SETTLED * 1e9 * clock.acceleration)
         self._held: list[_Notifications] | None = None
         """What is delivered between a loss and the end of reading history: it comes after that."""
 
@@ -267,8 +272,10 @@ class OpcUaSource:
     async def _recover(self, session: _Session, gap: int) -> int:
         """Read the history since the connection was lost; how many values there were."""
         now = self._clock.now()
+        # what was said just before the last word may have been on its way
+        start = gap - self._settled
         found = await missed(
-            session.client.uaclient.session, session.agreement.nodes, gap, now, self._capacity
+            session.client.uaclient.session, session.agreement.nodes, start, now, self._capacity
         )
         self._counters.received += len(found)
         if found:
@@ -280,8 +287,8 @@ class OpcUaSource:
     async def _state_what_holds(self, session: _Session, gap: int | None) -> None:
         remote = session.client.uaclient.session
         values = await attributes(remote, session.agreement.nodes, AttributeIds.Value)
-        now = self._clock.now()
-        settled = now - int(_SETTLED * 1e9 * self._clock.acceleration)
+        now = self._heard = self._clock.now()
+        settled = now - self._settled
         before = settled if gap is None else max(settled, gap + 1)
         self._counters.connect()
         self._counters.received += len(values)
@@ -292,14 +299,28 @@ class OpcUaSource:
     def _lost(self, error: str) -> None:
         self._counters.disconnect(error)
         if self._counters.away_since is None:
-            self._counters.away_since = self._clock.now()
-            self._intake.put(_Gap(self._counters.away_since), len(self._items))
+            now = self._clock.now()
+            since = self._counters.away_since = self._last_word(now)
+            times = tuple(dict.fromkeys((since, now)))
+            self._intake.put(_Gap(times), len(times) * len(self._items))
             self._hold()
 
+    def _last_word(self, now: int) -> int:
+        """Until when everything has come: the newest value, or what came without one, ns."""
+        heard = now if self._heard is None else min(self._heard, now)
+        stamps = [item.Value.SourceTimestamp for item in self._newest if item.Value is not None]
+        said = max((nanoseconds(stamp) for stamp in stamps if stamp is not None), default=0)
+        # an old one says nothing of what came since, one of a clock that is ahead neither
+        return said + 1_000 if heard - self._settled < said < heard else heard
+
     def _deliver(self, items: list[ua.MonitoredItemNotification]) -> None:
+        self._heard = self._clock.now()
+        if not items:
+            return
+        self._newest = items
         self._counters.received += len(items)
         parcel = _Notifications(
-            self._clock.now(),
+            self._heard,
             [item.ClientHandle for item in items],
             [item.Value for item in items],
         )
@@ -310,10 +331,11 @@ class OpcUaSource:
 
     def _batch(self, parcel: _Notifications | _Gap) -> SampleBatch:
         if isinstance(parcel, _Gap):
-            size = len(self._tags)
+            tags = np.tile(self._tags, len(parcel.times))
+            size = len(tags)
             return SampleBatch(
-                self._tags,
-                np.full(size, parcel.time, np.int64),
+                tags,
+                np.repeat(np.array(parcel.times, np.int64), len(self._tags)),
                 np.full(size, np.nan),
                 np.full(size, BAD_NO_COMMUNICATION, np.uint32),
             )

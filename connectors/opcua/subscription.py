@@ -28,7 +28,10 @@ class SubscriptionLostError(ConnectionError):
 
 
 class LineSubscription(Subscription):
-    """Hands over every publish response as a whole instead of an event per item."""
+    """Hands over every publish response as a whole instead of an event per item.
+
+    One without values says that the subscription lives.
+    """
 
     def __init__(
         self,
@@ -40,11 +43,16 @@ class LineSubscription(Subscription):
         self._hand_over = deliver
         self.forgotten = asyncio.Event()
         self.restored = asyncio.Event()
+        self._returning = False
 
     async def publish_callback(self, publish_result: ua.PublishResult) -> None:
         self.last_publish_at = time.monotonic()
+        if self._returning:
+            self._returning = False
+            self.restored.set()
         message = publish_result.NotificationMessage
         if not message.NotificationData:
+            self._hand_over([])
             return
         self.last_sequence_number = int(message.SequenceNumber)
         for notification in message.NotificationData:
@@ -54,9 +62,10 @@ class LineSubscription(Subscription):
                 self.forgotten.set()
 
     async def restore(self) -> None:
+        self._returning = False
         await super().restore()
-        if not self.forgotten.is_set():
-            self.restored.set()
+        # until the server publishes again, its queues may overflow: that too is in its history
+        self._returning = not self.forgotten.is_set()
 
     async def _republish_gaps(self, available: list[int]) -> bool:
         """Fetch what was sent into the broken connection.

@@ -35,6 +35,8 @@ GAUGE = 0.2
 """Position of the gauge, m."""
 FLOW = 40.0
 """mL/min"""
+NOISE = 0.3
+"""Of the gauge, g/m^2."""
 PREFIX = "line"
 TOPIC = "twin"
 
@@ -89,7 +91,7 @@ def line(opcua_port: int, mqtt_port: int) -> LineConfiguration:
             "mass_loading": {
                 "unit": "g/m^2",
                 "measured_by": "loading",
-                "uncertainty": 0.3,
+                "uncertainty": NOISE,
                 "correction": "relative",
                 "target": 200,
             }

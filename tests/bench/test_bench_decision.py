@@ -92,7 +92,7 @@ def test_a_decision_over_the_electrode_chain() -> None:
         core.predictor,
         core.estimators,
         core.tracker,
-        core.trust,
+        core._guard,
     )
     sessions = []
     for name in SETPOINTS:

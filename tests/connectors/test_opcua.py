@@ -164,7 +164,9 @@ async def test_a_restarted_server_leaves_a_marked_gap(machine: Machine) -> None:
         await read.value(0, 2.0)
         gap = next(row[0] for row in read.rows(1) if row[2] == BAD_NO_COMMUNICATION)
         await until(lambda: any(row[0] > gap and row[1] == 3.0 for row in read.rows(1)))
-        assert sum(row[2] == BAD_NO_COMMUNICATION for row in read.rows(1)) == 1
+        # one of the server's last word, and one of when it was missed
+        marks = [row[0] for row in read.rows(1) if row[2] == BAD_NO_COMMUNICATION]
+        assert marks in ([gap], [gap, max(marks)])
 
 
 async def test_a_server_that_comes_back_without_a_node_is_waited_for(machine: Machine) -> None:

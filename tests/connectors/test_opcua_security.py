@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from simulators.secured import SecuredFolder
 from tests.certificates import PASSWORD, WRONG, Certificates, Users
 from tests.connectors.reading import line, opcua_tag, reading
 from tests.servers import Machine, until
+from twin.app import build_service
 from twin.cli.certs import shown_to
 from twin.clock import LineClock
+from twin.configuration.models import LineConfiguration
 from twin.ports import Incident, Write
 
 AES = ua.SecurityPolicyType.Aes256Sha256RsaPss_SignAndEncrypt
@@ -121,6 +124,47 @@ async def test_a_server_that_is_not_who_it_should_be_is_refused(
     said = await refused(source(machine, security=certificates.security()), words)
     assert said.what == "peer refused"
     assert await machine.get("Speed") == 1.0
+
+
+async def test_the_others_run_on_beside_an_expired_certificate(
+    machine: Machine, certificates: Certificates, tmp_path: Path
+) -> None:
+    machine.secure = showing(certificates.plant / "expired.der")
+    await machine.has("Speed", 1.0).start()
+    other = Machine()
+    await other.has("Length", 0.0).start()
+    secured = {"kind": "opcua", "url": machine.url, "security": certificates.security()}
+    clear = {"kind": "opcua", "url": other.url, "security": "none"}
+    tags = {
+        "speed": opcua_tag("Speed", "m/s"),
+        "length": opcua_tag("Length", "m", "counter", connector="other"),
+        "roll": opcua_tag("Length", "m", "counter", connector="other"),
+    }
+    web = {"encoder": "length", "roll": "roll", "stations": {"head": "0 m"}}
+    configured = LineConfiguration.model_validate(
+        {
+            "name": "test",
+            "connectors": {"machine": secured, "other": clear},
+            "tags": tags,
+            "webs": {"web": web},
+            "steps": {},
+        }
+    )
+    service = build_service(configured, {}, LineClock(), tmp_path / "twin")
+    running = asyncio.create_task(service.run())
+    expired, good = service.sources
+    try:
+        await until(lambda: "expired on" in (expired.state.error or ""), 20)
+        received = good.state.received
+        await other.set("Length", 1.0)
+        await until(lambda: good.state.connected and good.state.received > received, 20)
+        assert expired.state.received == 0
+        assert not running.done()
+    finally:
+        service.stop()
+        await running
+        service.store.close()
+        await other.stop()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ MILLISECOND = 1_000_000
 PATIENCE = 60.0
 
 
-def line(mqtt_port: int) -> LineConfiguration:
+def line(mqtt_port: int, host: str = "127.0.0.1") -> LineConfiguration:
     """A web whose tags come five to a message."""
 
     def tag(name: str, unit: str, role: str) -> dict[str, Any]:
@@ -46,8 +47,9 @@ def line(mqtt_port: int) -> LineConfiguration:
             "connectors": {
                 "gauges": {
                     "kind": "mqtt",
-                    "host": "127.0.0.1",
+                    "host": host,
                     "port": mqtt_port,
+                    "security": "none",
                     "reconnect_max_delay": "0.2 s",
                 }
             },
@@ -74,12 +76,13 @@ def opcua_url(port: int) -> str:
     return f"opc.tcp://127.0.0.1:{port}/faults"
 
 
-def opcua_line(port: int, tags: int) -> LineConfiguration:
+def opcua_line(port: int, tags: int, url: str = "", **connector: Any) -> LineConfiguration:
     """A web whose encoder is the first of so many tags of one server, its roll the second."""
+    url = url or opcua_url(port)
     return LineConfiguration.model_validate(
         {
             "name": "faults",
-            "connectors": {"load": {"kind": "opcua", "security": "none", "url": opcua_url(port)}},
+            "connectors": {"load": {"kind": "opcua", "security": "none", "url": url, **connector}},
             "tags": {
                 f"t{number}": {
                     "unit": "m",
@@ -99,21 +102,22 @@ def opcua_line(port: int, tags: int) -> LineConfiguration:
 class Gauges:
     """Publish numbered messages at QoS 1, until they are told to stop; keep what is not taken.
 
-    Message n is of `start` + n ms, and every value in it is n.
+    Message n is of `start` + n ms, and every value in it is n. Port 0 is a broker's Unix socket.
     """
 
-    def __init__(self, port: int, rate: float) -> None:
+    def __init__(self, port: int, rate: float, host: str = "127.0.0.1") -> None:
         self.start = time.time_ns() // MILLISECOND * MILLISECOND
         self.sent = 0
         self._acknowledged = 0
         self._period = 1.0 / rate
         self._client = paho.Client(
-            CallbackAPIVersion.VERSION2, "the-gauges", clean_session=False, protocol=paho.MQTTv311
-        )
+            CallbackAPIVersion.VERSION2, "the-gauges", clean_session=False, protocol=paho.MQTTv311,
+            transport="tcp" if port else "unix",
+        )  # fmt: skip
         self._client.max_inflight_messages_set(1_000)
         self._client.reconnect_delay_set(0.1, 0.2)
         self._client.on_publish = self._published
-        self._client.connect("127.0.0.1", port)
+        self._client.connect(host, port or 1883)
         self._client.loop_start()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._publish)
@@ -143,10 +147,17 @@ class Gauges:
 
 
 class Twin:
-    """A twin in a process of its own."""
+    """A twin in a process of its own; `within` is the command that puts it where it shall run."""
 
-    def __init__(self, line: LineConfiguration, folder: Path, file: Path | None = None) -> None:
+    def __init__(
+        self,
+        line: LineConfiguration,
+        folder: Path,
+        file: Path | None = None,
+        within: Sequence[str] = (),
+    ) -> None:
         self._folder = folder
+        self._within = within
         self._file = file or folder.with_suffix(".json")
         self._file.write_text(line.model_dump_json(by_alias=True))
 
@@ -159,13 +170,14 @@ class Twin:
     def start(self) -> dict[str, Any]:
         """Come back when it is connected, with its figures."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.twin_process", self._file, self._folder],
+            [*self._within, sys.executable, "-m", "tests.faults.twin_process", self._file,
+             self._folder],
             cwd=ROOT,
             env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-        )
+        )  # fmt: skip
         return self._said()
 
     def figures(self, clock: int | None = None) -> dict[str, Any]:

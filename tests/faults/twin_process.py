@@ -30,6 +30,7 @@ async def serve(line: LineConfiguration, folder: Path) -> None:
             **asdict(service.store.state),
             "received": service.core.received,
             "connected": all(source.state.connected for source in service.sources),
+            "gaps": [asdict(gap) for source in service.sources for gap in source.state.gaps],
         }
         print(json.dumps(figures), flush=True)
 

@@ -16,6 +16,9 @@ from twin.cli.commands import app
 DAY = "name: short day\nmetres: 20\nplant:\n  coater: {roll_length_m: 10}\n"
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     with LocalCluster(

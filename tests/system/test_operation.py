@@ -178,6 +178,7 @@ def test_killed_it_resumes_on_the_right_metre_and_knows_the_rolls(
     assert [roll["number"] for roll in rolls] == list(range(1, len(rolls) + 1))
 
 
+@pytest.mark.long
 def test_reloaded_and_backed_up_while_it_runs(plant: Plant, tmp_path: Path) -> None:
     content = yaml.safe_load(plant.config.read_text())
     copy = tmp_path / "backup"

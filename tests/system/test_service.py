@@ -360,7 +360,7 @@ async def test_advice_that_is_no_longer_open_is_not_accepted(tmp_path: Path) -> 
     gone = Recommendation("coater-1", 1, "coater", (Change("coating", tag, 1e-6, 2e-6),), (), "")
     newer = replace(gone, id="coater-2")
     service.core.open["coater"] = newer
-    service._carry_out([gone, gone.become("superseded", note="by coater-2")])
+    service.carry_out([gone, gone.become("superseded", note="by coater-2")])
     assert service.core.open["coater"] is newer
     assert service.status.states == {"proposed": 1, "superseded": 1}
     service.store.close()

@@ -51,6 +51,7 @@ def runs() -> dict[Name, Run]:
     return {run.controller: run for run in made}
 
 
+@pytest.mark.long
 def test_whoever_acts_makes_less_waste_and_the_oracle_least(runs: dict[Name, Run]) -> None:
     waste = {name: run.figures[OUT] for name, run in runs.items()}
     assert waste["oracle"] == min(waste.values())
@@ -58,18 +59,21 @@ def test_whoever_acts_makes_less_waste_and_the_oracle_least(runs: dict[Name, Run
         assert waste[name] < waste["none"]
 
 
+@pytest.mark.long
 def test_limits_and_largest_steps_hold_for_all(runs: dict[Name, Run]) -> None:
     for run in runs.values():
         assert run.figures["constraint_violations"] == 0
         assert (run.figures["moves"] > 0) == (run.controller != "none")
 
 
+@pytest.mark.long
 def test_only_the_twin_states_intervals(runs: dict[Name, Run]) -> None:
     for name, run in runs.items():
         assert np.isfinite(run.figures["interval_coverage"]) == (name == "twin")
     assert 60 < runs["twin"].figures["interval_coverage"] <= 100
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["pi", "oracle"])
 def test_the_same_seed_gives_the_same_figures(runs: dict[Name, Run], name: Name) -> None:
     again = assessed(name)
@@ -81,6 +85,7 @@ def test_the_same_seed_gives_the_same_figures(runs: dict[Name, Run], name: Name)
         np.testing.assert_array_equal(values, runs[name].course[column])
 
 
+@pytest.mark.long
 def test_the_page_shows_every_controller(runs: dict[Name, Run]) -> None:
     line = line_configuration()
     made = list(runs.values())
@@ -169,6 +174,7 @@ def test_a_setpoint_beyond_limits_or_step_is_a_violation() -> None:
     assert violations(line, [move(1.0, 1.0, tag=0)]) == 1
 
 
+@pytest.mark.long
 def test_scenario_and_line_from_elsewhere(tmp_path: Path) -> None:
     scenario = tmp_path / "theirs.yaml"
     scenario.write_text(STEP.replace("thin slurry early", "theirs").replace("60", "25"))
@@ -193,6 +199,7 @@ def test_scenario_and_line_from_elsewhere(tmp_path: Path) -> None:
     assert "theirs" in report.read_text()
 
 
+@pytest.mark.long
 def test_a_line_with_other_gauges_target_and_segments_is_assessed(tmp_path: Path) -> None:
     """Nothing knows where the bundled line has its gauges."""
     scenario = tmp_path / "moved.yaml"
@@ -233,6 +240,7 @@ def test_a_line_with_other_gauges_target_and_segments_is_assessed(tmp_path: Path
     assert loading[-20:].mean() == pytest.approx(172, abs=1.0)
 
 
+@pytest.mark.long
 def test_hindsight_pays_for_the_way_to_the_gauge(runs: dict[Name, Run]) -> None:
     assert runs["oracle"].figures[OUT] < runs["hindsight"].figures[OUT] < runs["none"].figures[OUT]
     thin = runs["hindsight"].course["coating.mass_loading"]

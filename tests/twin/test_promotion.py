@@ -23,12 +23,12 @@ from tests.plants import WORN
 from tests.servers import until
 from tests.surrogates.test_calibration import made
 from tests.twin.streams import Heard
-from twin import service as shell
 from twin.app import load_surrogates, open_registry
 from twin.challenger import Challengers
 from twin.clock import ManualClock
 from twin.core import CoreEvent
 from twin.historian import DuckDBHistorian
+from twin.jobs import Job, every
 from twin.registry import Registry
 from twin.replay import Follower
 from twin.service import Service
@@ -170,7 +170,6 @@ def test_what_must_not_be_promoted_is_refused_with_a_sentence(
 async def test_a_running_service_takes_a_promotion_which_is_recorded_and_replays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shell, "MODELS", 0.02)
     line = line_configuration()
     scenario = parse_scenario(WORN.format(metres=40))
     plant = LineInProcess(scenario, seed=3, line=line)
@@ -184,17 +183,26 @@ async def test_a_running_service_takes_a_promotion_which_is_recorded_and_replays
     store = Store(DuckDBHistorian(tmp_path / "historian.duckdb", core.tags), len(line.tags))
     clock = ManualClock(plant.line.now_ns)
     service = Service(
-        core, core.surrogates, [], {}, None, store, registry.ledger, clock, registry=registry
+        core,
+        core.surrogates,
+        [],
+        {},
+        None,
+        store,
+        registry.ledger,
+        clock,
+        registry=registry,
+        upkeep=lambda service: [Job("models", every(0.02), service.follow_models)],
     )
     live = Heard(core)
-    carry_out = service._carry_out
+    carry_out = service.carry_out
 
     def listening(events: Sequence[CoreEvent]) -> None:
         for event in events:
             live.take(event)
         carry_out(events)
 
-    monkeypatch.setattr(service, "_carry_out", listening)
+    monkeypatch.setattr(service, "carry_out", listening)
     service.record(recorder)
     running = asyncio.create_task(service.run())
     before = core.surrogates["coating"].version

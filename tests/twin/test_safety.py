@@ -211,6 +211,7 @@ class Made:
         self.values = core.latest.copy()
         # what the stream would have said
         core.tracker.value_at = lambda tag, _: float(self.values[tag])
+        core.tracker.last = lambda tag, _: (float(self.values[tag]), int(core.latest_time[tag]))
         core.predictor.last = lambda step, _: (
             self.inputs[step],
             not self.models[step].extrapolates,
@@ -223,7 +224,7 @@ class Made:
             core.predictor,
             core.estimators,
             core.tracker,
-            core.trust,
+            core._guard,
         )
         self.setpoints = {
             (name, core.tags.index(setpoint.tag)): setpoint

@@ -13,15 +13,17 @@ import pytest
 
 from tests.in_process import line_configuration, make_core
 from tests.servers import until
+from twin import outbox
 from twin import service as shell
 from twin.app import load_surrogates
 from twin.clock import ManualClock
 from twin.historian import DuckDBHistorian
 from twin.ledger import Ledger
+from twin.outbox import Publish
 from twin.ports import ConnectionState, Sink, Write, WriteOutcome
 from twin.recommendation import Change, Recommendation
 from twin.samples import BAD_NO_DATA, SampleBatch
-from twin.service import Publish, Service
+from twin.service import Service
 from twin.store import Store
 from twin.units import to_si
 
@@ -176,7 +178,7 @@ def failing(times: int, told: list[bytes]) -> Callable[[str, bytes], Awaitable[b
 async def test_what_a_broker_did_not_take_is_published_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shell, "RETRY", 0.01)
+    monkeypatch.setattr(outbox, "RETRY", 0.01)
     told: list[bytes] = []
     async with running(tmp_path, publish=failing(3, told)) as service:
         service.accept(recommendation(service).id, "operator")

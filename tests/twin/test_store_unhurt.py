@@ -101,9 +101,9 @@ async def test_a_historian_that_hangs_holds_up_no_decision(tmp_path: Path) -> No
         service.feed(at(1))
         await until(lambda: service.store.state.spooled > 0)
         # a setpoint is written once this has returned
-        await service._note_now("somebody", "write", {"value": 1.0})
+        await service.entries.audited("somebody", "write", {"value": 1.0})
         service.set_mode("coating", "shadow", "somebody")
-        await until(lambda: service._entries == 0)
+        await until(lambda: service.entries.waiting == 0)
         assert service.store.stored == 0
         assert [entry["what"] for entry in service.ledger.audited(10)]
     finally:

@@ -80,6 +80,7 @@ def distance(reached: Floats) -> float:
     return float(np.linalg.norm((reached - TARGET) / (0.01 * TARGET)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 3, 7])
 def test_few_trials_reach_what_the_models_miss(seed: int) -> None:
     trials: list[Trial] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -129,7 +130,7 @@ async def test_after_a_kill_a_service_is_where_one_is_that_nobody_killed(tmp_pat
             if number == third:
                 first.set_mode("drying", "advisory", "operator")
         await first.store.kept()
-        await until(lambda: first.entries_waiting == 0)
+        await until(lambda: first.entries.waiting == 0)
         heard = first.core.latest_time.copy()
 
     clock.time += 5 * S
@@ -363,6 +364,11 @@ def test_a_damaged_backup_changes_nothing(tmp_path: Path) -> None:
     assert [file.name for file in store.iterdir()] == [NEWEST]
     with pytest.raises(backup.BackupError, match="is no backup"):
         backup.verify(store)
+    manifest = folder / backup.MANIFEST
+    said = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**said, "files": {"../outside": "0"}}))
+    with pytest.raises(backup.BackupError, match="does not lie in the folder"):
+        backup.verify(folder)
 
 
 def test_a_backup_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -411,7 +417,7 @@ async def test_a_reload_changes_limits_targets_and_modes_and_keeps_what_is_known
         feed(service, clock, parts[40])
         assert service.core.rejected["out of range"] > 0
         assert service.reload(line, "engineer") == []
-        await until(lambda: service.entries_waiting == 0)
+        await until(lambda: service.entries.waiting == 0)
         (entry,) = [row for row in service.ledger.audited() if row["what"] == "reload"]
         assert entry["who"] == "engineer"
         assert set(entry["details"]["changed"]) == set(said)
@@ -430,6 +436,25 @@ async def test_a_reload_of_what_needs_a_restart_is_refused_as_a_whole(tmp_path: 
             "connectors.mixer.url needs a restart",
         ]
         assert service.core.line == line_configuration()
+
+
+async def test_a_reload_mixes_no_tags_up_and_widens_no_limits(tmp_path: Path) -> None:
+    async with running(service_on(tmp_path, ManualClock(NOW))) as service:
+        content = line_configuration().model_dump(mode="json", by_alias=True)
+        tags = content["tags"]
+        content["stale_after"] = "45 s"
+        content["tags"] = dict(reversed(tags.items()))
+        with pytest.raises(ReloadError, match="the order of tags needs a restart"):
+            service.reload(LineConfiguration.model_validate(content), "engineer")
+        content["tags"] = tags
+        pump = content["steps"]["coating"]["setpoints"]["pump_flow"]
+        low, high = pump["limits"]
+        pump["limits"] = [low, high + 1]
+        with pytest.raises(ReloadError, match="limits wider than before needs a restart"):
+            service.reload(LineConfiguration.model_validate(content), "engineer")
+        pump["limits"] = [low + 1, high]
+        said = service.reload(LineConfiguration.model_validate(content), "engineer")
+        assert set(said) == {"stale_after", "steps.coating.setpoints.pump_flow.limits"}
 
 
 async def test_the_control_socket_answers_its_owner_only(tmp_path: Path) -> None:
@@ -544,7 +569,7 @@ async def test_a_shift_report_says_what_the_shift_made(tmp_path: Path) -> None:
         for piece in parts:
             feed(service, clock, piece)
         await everything_stored(service)
-        await until(lambda: service.entries_waiting == 0)
+        await until(lambda: service.entries.waiting == 0)
         start = int(parts[0].time.min())
         found = await service.store.call(
             lambda: report(

@@ -94,6 +94,7 @@ def test_sessions_and_tokens_end(ledger: Ledger) -> None:
         ("", "viewer", PASSWORD, "no name"),
         ("../anna", "viewer", PASSWORD, "no name"),
         ("anna\n", "viewer", PASSWORD, "no name"),
+        ("twin", "viewer", PASSWORD, "take another name"),
         ("anna", "root", PASSWORD, "no role root"),
         ("anna", "viewer", "short", "10 to 256 characters"),
         ("taken", "viewer", PASSWORD, "a user taken already"),
@@ -111,6 +112,16 @@ def test_what_is_no_user_is_refused(
         users.remove("bob")
     with pytest.raises(ValueError, match="at most 366 days"):
         users.issue_token("bob", "viewer", 400)
+
+
+def test_a_machine_does_not_take_the_name_of_a_person(ledger: Ledger) -> None:
+    users = Users(ledger)
+    users.add("anna", "engineer", PASSWORD)
+    users.issue_token("reports", "viewer", 1)
+    with pytest.raises(ValueError, match="a user anna already"):
+        users.issue_token("anna", "viewer", 1)
+    with pytest.raises(ValueError, match="a token reports already"):
+        users.add("reports", "engineer", PASSWORD)
 
 
 def test_each_guess_doubles_the_wait() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
@@ -32,6 +32,12 @@ def address(request: Request) -> str:
     return request.client.host if request.client is not None else "unknown"
 
 
+def of_own_page(headers: Mapping[str, str]) -> bool:
+    """Whether a browser sent this from a page of ours; programs send no `Origin`."""
+    origin = headers.get("origin")
+    return origin is None or origin.partition("://")[2] == headers.get("host")
+
+
 def same_origin(request: Request) -> None:
     """Refuse what another site's page has a browser send.
 
@@ -43,10 +49,8 @@ def same_origin(request: Request) -> None:
     """
     if request.method in SAFE:
         return
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc == request.headers.get("host"):
-        return
-    if origin is None and site == "same-origin":
+    said = "origin" in request.headers or request.headers.get("sec-fetch-site") == "same-origin"
+    if said and of_own_page(request.headers):
         return
     raise RefusedError(403, "other-origin", "a session may be used from its own page only")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from twin.api.access import COOKIE, TheDesk, TheUser, address
+from twin.api.access import COOKIE, TheDesk, TheUser, address, of_own_page
 from twin.api.problems import RefusedError, documented
 from twin.desk.views import View
 from twin.users import LONGEST, SESSION, Role
@@ -34,8 +34,7 @@ class Myself(View):
 @router.post("/session", responses=documented())
 async def log_in(request: Request, response: Response, desk: TheDesk, body: Login) -> Myself:
     """Log in; sets a cookie that only this origin's pages send."""
-    origin = request.headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+    if not of_own_page(request.headers):
         raise RefusedError(403, "other-origin", "log in from the twin's own page")
     user, secret = await desk.door.login(body.name, body.password, address(request))
     response.set_cookie(

@@ -114,7 +114,6 @@ def in_specification(line: LineConfiguration, truth: Mapping[str, Floats]) -> tu
 def _without_advice(
     line: LineConfiguration, scenario: Scenario, seed: int, metres: float
 ) -> tuple[float, float]:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells all; the demo ends this one
     os.nice(10)
     return in_specification(line, run_headless(scenario, seed, metres).segments)  # type: ignore[arg-type]  # numeric columns only are used
 
@@ -200,9 +199,12 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
         if options.record is not None:
             stack.callback(start_recording(service, options.record).close)
         loop = asyncio.get_running_loop()
+        # the terminal tells all processes of Ctrl-C; the demo ends this one, which keeps the mask
+        unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         baseline = loop.run_in_executor(
             pool, _without_advice, line, scenario, options.seed, options.metres
         )
+        signal.pthread_sigmask(signal.SIG_SETMASK, unmasked)
         title = (
             f"{line.name}, scenario {scenario.name}, seed {options.seed}, "
             f"{options.acceleration:g} x, {broker_name}"

@@ -66,6 +66,8 @@ async def operated(service: Service, config: Path, folder: Path) -> AsyncIterato
         except ExceptionGroup as refused:
             problems = [str(error) for error in refused.exceptions]
             log.error("reload", refused=problems)
+        except Exception:  # nobody waits for an answer; the line is followed on as before
+            log.exception("reload")
 
     async def answer_reload(request: Mapping[str, Any]) -> Answer:
         return {"changed": await reload(str(request.get("by", "twin reload")))}

@@ -433,6 +433,17 @@ class LineConfiguration(Section):
             )
         return tags
 
+    def controlling(self) -> set[str]:
+        """Tags that say whether and from where the twin may move a setpoint."""
+        found = set()
+        for step in self.steps.values():
+            found |= {setpoint.tag for setpoint in step.setpoints.values()}
+            found |= {interlock.tag for interlock in step.interlocks}
+            found |= {
+                lock.tag for setpoint in step.setpoints.values() for lock in setpoint.interlocks
+            }
+        return found
+
     def tag_table(self) -> TagTable:
         """All tags: those of the connectors, then what the twin derives per output of a step."""
         derived = [

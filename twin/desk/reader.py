@@ -101,7 +101,7 @@ class Reader:
     # what the service tells
 
     def told(self, samples: SampleBatch, events: Sequence[CoreEvent]) -> None:
-        """The core said these; see `twin.service.Listener`."""
+        """The core said these; see `twin.listening.Listener`."""
         if len(samples) and self.feed.listeners:
             self._new.append(samples)
             while sum(map(len, self._new)) > MOST_POINTS and len(self._new) > 1:
@@ -135,7 +135,7 @@ class Reader:
                     pass
 
     def intervened(self, intervention: Intervention) -> None:
-        """A person or a machine did this; see `twin.service.Listener`."""
+        """A person or a machine did this; see `twin.listening.Listener`."""
         if isinstance(intervention, Wrote):
             self.book.wrote(intervention)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import secrets
 import tempfile
@@ -102,6 +103,11 @@ class Playback:
         self.used = time.monotonic()
         self._library = library
         self._describe = describe
+        self._asking = threading.Lock()
+        """Nothing is asked of a loop that will not answer any more."""
+        self._over = False
+        self._why = ""
+        """Why it ended by itself; empty where it was closed."""
         self._ready: Future[_Stage] = Future()
         self._stop: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._work, name=f"replay {name}", daemon=True)
@@ -122,7 +128,8 @@ class Playback:
 
     async def close(self) -> None:
         """End it, and wait for its thread."""
-        self._stop()
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
+            self._stop()
         await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:
@@ -154,12 +161,20 @@ class Playback:
             ]
             self._stop = lambda: loop.call_soon_threadsafe(stop.set)
             self._ready.set_result(stage)
+            stopped = loop.create_task(stop.wait(), name="stop")
             try:
-                await stop.wait()
+                done, _ = await asyncio.wait({stopped, *workers}, return_when="FIRST_COMPLETED")
+                for each in done:
+                    each.result()
+            except Exception as error:
+                self._why = f": {str(error) or type(error).__name__}"
+                raise
             finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
+                with self._asking:
+                    self._over = True
+                for each in (stopped, *workers):
+                    each.cancel()
+                await asyncio.gather(stopped, *workers, return_exceptions=True)
                 reader.close()
                 store.close()
 
@@ -170,7 +185,20 @@ class Playback:
         async def run() -> Result:
             return await work(stage)
 
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), stage.loop))
+        with self._asking:
+            if self._over:
+                raise self._ended()
+            asked = asyncio.run_coroutine_threadsafe(run(), stage.loop)
+        try:
+            return await asyncio.wrap_future(asked)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._over or (task is not None and task.cancelling()):
+                raise
+            raise self._ended() from None
+
+    def _ended(self) -> UnknownError:
+        return UnknownError(f"the replay of {self.name} has ended{self._why}")
 
     async def state(self) -> ReplayView:
         """Where it is."""
@@ -329,9 +357,16 @@ class Replays:
             raise UnknownError(f"there is no replay {identity}")
         return found
 
+    def __contains__(self, identity: str) -> bool:
+        return identity in self._open
+
     async def states(self) -> tuple[ReplayView, ...]:
         """All replays that are open."""
-        return tuple([await each.state() for each in list(self._open.values())])
+        found = []
+        for each in list(self._open.values()):
+            with contextlib.suppress(UnknownError):  # it has ended by itself
+                found.append(await each.state())
+        return tuple(found)
 
     async def open(self, name: str, by: str) -> ReplayView:
         """Open a recording; it stands at its start.

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import orjson
+import structlog
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
@@ -25,6 +26,7 @@ from twin.desk.replays import Playback
 from twin.desk.views import InputView, LineView, Parameter, StepOverview
 from twin.screen.words import LANGUAGES, Words
 
+log = structlog.get_logger()
 MOST_WAITING: Final = 4
 """Messages that wait for one page."""
 OVERTAKEN: Final = ("proposed", "superseded")
@@ -306,10 +308,11 @@ class Hub:
         """Send to a page until it goes."""
         watcher = Watcher(language, step)
         gone = asyncio.create_task(_until_gone(socket))
+        # what changes while the whole is put together comes after it
+        self._watchers.add(watcher)
         try:
             first = await self._whole(watcher)
             first["meanwhile"] = meanwhile
-            self._watchers.add(watcher)
             self._wake()
             await socket.send_text(orjson.dumps(first).decode())
             while not watcher.slow:
@@ -340,11 +343,14 @@ class Hub:
             self._task = asyncio.create_task(self._run(), name="screen feed")
 
     async def _run(self) -> None:
-        async with aclosing(self.reader.changes()) as changes:
-            async for change in changes:
-                if not self._watchers and not any(self._calls.values()):
-                    return
-                await self._take(change)
+        try:
+            async with aclosing(self.reader.changes()) as changes:
+                async for change in changes:
+                    if not self._watchers and not any(self._calls.values()):
+                        return
+                    await self._take(change)
+        except Exception:  # pages that hear nothing connect again, which wakes it
+            log.exception("screen feed")
 
     async def _take(self, change: Change) -> None:
         content = change.content

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from fastapi import FastAPI, HTTPException, Request, WebSocket
+from fastapi import FastAPI, HTTPException, Query, Request, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from nicegui import app as nicegui_app
 from nicegui import ui
 from nicegui.elements.echart import EChart
 
-from twin.api.access import COOKIE
+from twin.api.access import COOKIE, of_own_page
 from twin.desk import Desk, UnknownError
 from twin.desk.trends import Along
 from twin.screen import data
@@ -51,13 +52,13 @@ FAVICON: Final = (
 # ECharts comes with nicegui; to have looked at it puts it where the browser can import it
 _ = EChart
 RollKind = Literal["measured", "residual"]
-
+Span = Annotated[float, Query(gt=0, le=1e8)]
+"""Seconds."""
 
 Page = Callable[..., Awaitable[None]]
 PAGES: Final[Mapping[str, tuple[str, Page]]] = {
     "/": ("line", line.show),
     "/advice": ("advice", advice.show),
-    "/rolls": ("rolls", rolls.show),
     "/what-if": ("what_if", what_if.show),
     "/laboratory": ("laboratory", laboratory.show),
     "/alarms": ("alarms", alarms.show),
@@ -138,6 +139,8 @@ class Screen:
         found = self._desk.replays.get(identity)
         hub = self._replays.get(identity)
         if hub is None:
+            for ended in [each for each in self._replays if each not in self._desk.replays]:
+                self._replays.pop(ended).close()
             hub = self._replays[identity] = Hub(found, self._start, f"/replay/{identity}")
         return _Look(found, hub, identity, found.name)
 
@@ -147,6 +150,7 @@ class Screen:
             words=words,
             theme=theme,
             user=user,
+            session=request.cookies.get(COOKIE, ""),
             desk=self._desk,
             reader=look.reader,
             hub=look.hub,
@@ -183,17 +187,18 @@ class Screen:
             ui.page(address, response_timeout=20.0)(show)
 
         async def rolls_of(
-            request: Request, web: str = "", number: int | None = None
+            request: Request, web: str = "", number: int | None = None, replay: str = ""
         ) -> Response | None:
             async def build(visit: Visit) -> None:
                 await rolls.show(visit, web, number)
 
-            return await self._show(request, "", "rolls", "", build)
+            return await self._show(request, replay, "rolls", "", build)
 
-        ui.page("/rolls", response_timeout=20.0)(rolls_of)
+        for address in ("/rolls", "/replay/{replay}/rolls"):
+            ui.page(address, response_timeout=20.0)(rolls_of)
 
     def _replay_page(self) -> None:
-        async def show(request: Request, id: str = "") -> Response | None:  # noqa: A002
+        async def show(request: Request, id: str = "") -> Response | None:  # noqa: A002  # the name in the URL
             async def build(visit: Visit) -> None:
                 await replay.show(visit, id)
 
@@ -218,10 +223,9 @@ class Screen:
         head(
             visit.words, visit.theme, self._assets, feed_query(visit, of_step), self._start, charts
         )
-        token = request.cookies.get(COOKIE, "")
 
         async def logout() -> None:
-            await self._desk.door.logout(token)
+            await self._desk.door.logout(visit.session)
             ui.navigate.to("/login")
 
         frame(visit, key, logout)
@@ -235,8 +239,7 @@ class Screen:
             ui.page_title(f"{words('login')} – {self._desk.configuration.name}")
             ui.dark_mode(theme == "dark")
             head(words, theme, self._assets, None, self._start, charts=False)
-            home = to if to.startswith("/") and not to.startswith("//") else "/"
-            login.show(words, self._desk.configuration.name, home, self._assets)
+            login.show(words, self._desk.configuration.name, _home(to), self._assets)
 
         ui.page("/login")(show)
 
@@ -251,7 +254,7 @@ class Screen:
             request: Request,
             name: str,
             along: Along = "time",
-            span: float = 3600.0,
+            span: Span = 3600.0,
             replay: str = "",
         ) -> Response:
             await allowed(request)
@@ -262,7 +265,7 @@ class Screen:
                 raise HTTPException(404, str(error)) from error
 
         async def series(
-            request: Request, name: str, span: float = 86_400.0, replay: str = ""
+            request: Request, name: str, span: Span = 86_400.0, replay: str = ""
         ) -> Response:
             await allowed(request)
             look = self._found(replay)
@@ -304,7 +307,7 @@ class Screen:
             replay: str = "",
             since_ms: int = 0,
         ) -> None:
-            if not _same_origin(socket.headers):
+            if not of_own_page(socket.headers):
                 await socket.close(4403)
                 return
             await socket.accept()
@@ -351,6 +354,12 @@ def _fingerprint() -> str:
     return found.hexdigest()[:12]
 
 
+def _home(to: str) -> str:
+    """Where to go after login: a page of ours, whatever an address asks for."""
+    # browsers read a backslash as a slash, and pass over white space
+    return to if re.fullmatch(r"/(?!/)[^\\\s]*", to) else "/"
+
+
 def _settings(cookies: Mapping[str, str], accepts: str) -> tuple[Words, str]:
     """Language and theme that this browser was set to, else what it asks for."""
     language = cookies.get("twin-language", "")
@@ -358,9 +367,3 @@ def _settings(cookies: Mapping[str, str], accepts: str) -> tuple[Words, str]:
         language = "de" if accepts.lower().startswith("de") else "en"
     theme = cookies.get("twin-theme", "light")
     return Words(language), theme if theme in ("light", "dark") else "light"
-
-
-def _same_origin(headers: Mapping[str, str]) -> bool:
-    """Whether a browser sent this from a page of ours; programs send no origin."""
-    origin = headers.get("origin")
-    return origin is None or origin.partition("://")[2] == headers.get("host")

@@ -27,6 +27,8 @@ class Visit:
     words: Words
     theme: str
     user: User
+    """As they were when the page was opened."""
+    session: str
     desk: Desk
     reader: Source
     """Of the line, or of the recording that is replayed."""
@@ -51,6 +53,17 @@ class Visit:
     def may(self, role: Role) -> bool:
         """Whether the person has at least this role."""
         return self.user.may(role)
+
+    async def person(self) -> User:
+        """Who acts, as the accounts say now: a page may stay open for longer than its session.
+
+        Raises:
+            ValueError: the session is over.
+        """
+        found = await self.desk.door.of_session(self.session)
+        if found is None:
+            raise ValueError(self.words("session_over"))
+        return found
 
     def follow(self, kinds: tuple[str, ...], call: Callable[[], object]) -> None:
         """Call back, on this page, soon after something of these kinds happened."""

@@ -140,7 +140,7 @@ async def test_roles_are_kept_and_refusals_are_audited(api: Asked) -> None:
     assert [each["status"] for each in whole["writes"]] == ["applied"]
     assert len(api.served.wire.moves) == 1
 
-    await until(lambda: not api.served.service.entries_waiting)
+    await until(lambda: not api.served.service.entries.waiting)
     names = await api.audited()
     assert names.count(("operator", "accept")) == 1
     assert ("viewer", "refused: accept") in names
@@ -172,7 +172,7 @@ async def test_a_session_is_a_cookie_that_scripts_and_other_sites_cannot_use(api
     over = await api.nobody.get("/line")
     assert over.status_code == 401
     assert "log in again" in over.json()["detail"]
-    await until(lambda: not api.served.service.entries_waiting)
+    await until(lambda: not api.served.service.entries.waiting)
     assert [what for who, what in await api.audited() if who == "engineer-user"] == [
         "logout",
         "set mode",
@@ -196,7 +196,7 @@ async def test_wrong_passwords_are_slowed_down(api: Asked) -> None:
     # another name from the same place is not held up
     other = {"name": "viewer-user", "password": PASSWORD}
     assert (await api.nobody.post("/session", json=other)).status_code == 200
-    await until(lambda: not api.served.service.entries_waiting)
+    await until(lambda: not api.served.service.entries.waiting)
     names = await api.audited()
     assert names.count(("operator-user", "login refused")) == 5
     assert names.count(("operator-user", "login throttled")) == 1
@@ -218,7 +218,7 @@ async def test_tokens_expire_and_can_be_taken_away(api: Asked) -> None:
     for bad in ("", "x", "linetwin_" + "A" * 43):
         headers = {"Authorization": f"Bearer {bad}"}
         assert (await api.nobody.get("/line", headers=headers)).status_code == 401
-    await until(lambda: not api.served.service.entries_waiting)
+    await until(lambda: not api.served.service.entries.waiting)
     # one address is audited once a minute
     assert (await api.audited()).count(("", "token refused")) == 1
 

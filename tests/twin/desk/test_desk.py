@@ -30,7 +30,7 @@ async def served(tmp_path: Path) -> AsyncIterator[ServedLine]:
 
 
 async def audited(served: ServedLine) -> list[tuple[str, str]]:
-    await until(lambda: not served.service.entries_waiting)
+    await until(lambda: not served.service.entries.waiting)
     return [(each.who, each.what) for each in await served.desk.audit()]
 
 
@@ -312,6 +312,6 @@ async def test_alarms_are_seen_and_shelved(served: ServedLine) -> None:
     assert shelved.until is not None
     with pytest.raises(UnknownError):
         await served.desk.acknowledge(OPERATOR, "store:away:nothing:1")
-    await until(lambda: not served.service.entries_waiting)
+    await until(lambda: not served.service.entries.waiting)
     assert [each.state for each in await served.desk.alarm_history()] == ["shelved"]
     assert ("vera", "refused: acknowledge alarm") in await audited(served)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from string import Formatter
+from typing import get_args
 
 import pytest
 
+from twin.alarms import State
 from twin.configuration import bundled, load
 from twin.screen.words import LANGUAGES, Words, de, digits, en, meaningful
 
@@ -30,6 +32,10 @@ def test_every_key_that_a_page_asks_for_is_there() -> None:
         asked |= set(re.findall(r"""words\(\s*"(\w+)\"""", file.read_text()))
     assert len(asked) > 100
     assert asked <= en.WORDS.keys(), asked - en.WORDS.keys()
+
+
+def test_every_state_of_an_alarm_has_a_word() -> None:
+    assert set(get_args(State)) <= en.WORDS.keys()
 
 
 def test_what_browsers_say_is_in_the_tables() -> None:

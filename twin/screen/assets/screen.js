@@ -161,7 +161,7 @@ function connect() {
   const seen = JSON.parse(sessionStorage.getItem("twin-seen") ?? "null");
   const query = new URLSearchParams(setting.feed);
   const wasAway = away !== null || sessionStorage.getItem("twin-away");
-  if (seen && wasAway) query.set("since", String(seen.line));
+  if (seen && wasAway) query.set("since_ms", String(seen.line));
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   socket = new WebSocket(`${scheme}//${location.host}/screen/feed?${query}`);
   let first = true;

@@ -262,7 +262,7 @@ async def _carry_out(board: _Board, advice: Advice, setpoints: Mapping[str, floa
     visit, words = board.visit, board.visit.words
     advice = await board.standing(advice, edited=bool(setpoints))
     try:
-        await visit.desk.accept(visit.user, advice.id, setpoints or None)
+        await visit.desk.accept(await visit.person(), advice.id, setpoints or None)
     except DecidedError as error:
         _too_late(words, error)
         return True
@@ -296,7 +296,7 @@ async def _reject(board: _Board, advice: Advice) -> None:
             return
         try:
             standing = await board.standing(advice)
-            await visit.desk.reject(visit.user, standing.id, reason.value)
+            await visit.desk.reject(await visit.person(), standing.id, reason.value)
         except DecidedError as error:
             _too_late(words, error)
         except (NotAllowedError, UnknownError, ValueError) as error:

@@ -62,9 +62,9 @@ def _standing(visit: Visit, alarms: tuple[AlarmView, ...], again: Callable[[], o
     async def handle(alarm: AlarmView, seconds: float | None) -> None:
         try:
             if seconds is None:
-                await visit.desk.acknowledge(visit.user, alarm.id)
+                await visit.desk.acknowledge(await visit.person(), alarm.id)
             else:
-                await visit.desk.shelve(visit.user, alarm.id, seconds)
+                await visit.desk.shelve(await visit.person(), alarm.id, seconds)
         except (NotAllowedError, UnknownError, ValueError) as error:
             say(words("failed_to", why=str(error)), bad=True)
         again()

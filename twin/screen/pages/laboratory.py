@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
 
@@ -12,7 +13,7 @@ from twin.desk.views import LaboratoryChoice, LaboratoryEntry
 from twin.screen.parts import button, confirm, el, empty, panel, put, say, table
 from twin.screen.visit import Visit
 from twin.screen.words import digits
-from twin.users import NotAllowedError
+from twin.users import NotAllowedError, User
 
 
 async def show(visit: Visit) -> None:
@@ -138,19 +139,18 @@ class _Form:
         )
         if await _enter(
             self._visit,
-            lambda sure: self._visit.desk.enter_laboratory(self._visit.user, entry, sure),
+            lambda user, sure: self._visit.desk.enter_laboratory(user, entry, sure),
         ):
             self._value.value = None
             self._note.value = ""
 
 
-async def _enter(visit: Visit, send: object) -> bool:
+async def _enter(visit: Visit, send: Callable[[User, bool], Awaitable[object]]) -> bool:
     """Enter, and ask once more where it is implausible; whether it was taken."""
     words = visit.words
-    assert callable(send)
     try:
         try:
-            await send(False)
+            await send(await visit.person(), False)
         except ImplausibleError as error:
             text = "; ".join(words.sentence(each) for each in error.doubts)
             if not await confirm(
@@ -160,7 +160,7 @@ async def _enter(visit: Visit, send: object) -> bool:
                 "danger",
             ):
                 return False
-            await send(True)
+            await send(await visit.person(), True)
     except (NotAllowedError, UnknownError, DecidedError, ValueError) as error:
         say(words("failed_to", why=words.sentence(str(error))), bad=True)
         return False
@@ -233,8 +233,8 @@ async def _correct(visit: Visit, entry: LaboratoryEntry) -> None:
         number, why = float(value.value), str(note.value)
         if await _enter(
             visit,
-            lambda sure: visit.desk.correct_laboratory(
-                visit.user, entry.id, number, entry.unit, why, sure
+            lambda user, sure: visit.desk.correct_laboratory(
+                user, entry.id, number, entry.unit, why, sure
             ),
         ):
             dialog.close()

@@ -47,7 +47,7 @@ async def _model(visit: Visit, use: ModelUse, again: object) -> None:
         ):
             return
         try:
-            await visit.desk.roll_back_model(visit.user, use.step)
+            await visit.desk.roll_back_model(await visit.person(), use.step)
         except (NotAllowedError, UnknownError, ValueError) as error:
             say(words("failed_to", why=words.sentence(str(error))), bad=True)
             return

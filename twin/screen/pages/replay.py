@@ -45,7 +45,8 @@ def _recordings(visit: Visit, recordings: tuple[RecordingView, ...]) -> None:
 
     async def open_it(name: str) -> None:
         try:
-            opened = await visit.desk.replays.open(name, visit.user.name)
+            person = await visit.person()
+            opened = await visit.desk.replays.open(name, person.name)
         except (BusyError, UnknownError, ValueError, NotAllowedError, OSError) as error:
             say(words("failed_to", why=str(error)), bad=True)
             return

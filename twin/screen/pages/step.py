@@ -327,7 +327,7 @@ def _modes(visit: Visit, step: StepView) -> None:
         ):
             return
         try:
-            await visit.desk.set_mode(visit.user, name, mode)
+            await visit.desk.set_mode(await visit.person(), name, mode)
         except Exception as error:  # whatever refuses it, the person has to know
             say(words("failed_to", why=str(error)), bad=True)
             return

@@ -10,7 +10,7 @@ from nicegui import ui
 from twin.desk.views import AccountView
 from twin.screen.parts import button, confirm, el, panel, say, table
 from twin.screen.visit import Visit
-from twin.users import ROLES, SHORTEST, NotAllowedError
+from twin.users import ROLES, SHORTEST, NotAllowedError, User
 
 
 async def show(visit: Visit) -> None:
@@ -39,10 +39,10 @@ async def show(visit: Visit) -> None:
                 table([words("role"), words("may")], rows, caption=words("role"))
 
 
-async def _do(visit: Visit, work: Awaitable[object]) -> bool:
+async def _do(visit: Visit, change: Callable[[User], Awaitable[object]]) -> bool:
     """Change the accounts; whether it was done."""
     try:
-        await work
+        await change(await visit.person())
     except (NotAllowedError, ValueError) as error:
         say(visit.words("failed_to", why=visit.words.sentence(str(error))), bad=True)
         return False
@@ -56,7 +56,7 @@ def _accounts(visit: Visit, accounts: tuple[AccountView, ...], again: Callable[[
         text = words("remove_sure", name=account.name)
         if not await confirm(text, words("remove"), words("cancel"), "danger"):
             return
-        if await _do(visit, visit.desk.remove_account(visit.user, account.name)):
+        if await _do(visit, lambda user: visit.desk.remove_account(user, account.name)):
             again()
 
     def actions(account: AccountView) -> None:
@@ -87,8 +87,8 @@ def _add(visit: Visit, again: Callable[[], object]) -> None:
 
     async def add() -> None:
         given, chosen = str(name.value or ""), next(each for each in ROLES if each == role.value)
-        work = visit.desk.add_user(visit.user, given, chosen, str(password.value or ""))
-        if await _do(visit, work):
+        secret = str(password.value or "")
+        if await _do(visit, lambda user: visit.desk.add_user(user, given, chosen, secret)):
             say(words("added", name=given))
             name.value = password.value = ""
             again()
@@ -110,8 +110,8 @@ async def _password(visit: Visit, name: str) -> None:
     words = visit.words
 
     async def save() -> None:
-        work = visit.desk.set_password(visit.user, name, str(new.value or ""))
-        if await _do(visit, work):
+        secret = str(new.value or "")
+        if await _do(visit, lambda user: visit.desk.set_password(user, name, secret)):
             say(words("passwords"))
             dialog.close()
 
