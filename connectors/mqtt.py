@@ -130,7 +130,7 @@ class MqttSource:
         self._publish_timeout = publish_timeout
         self._signals = _signals(name, configuration)
         self._topics = tuple(dict.fromkeys(signal.address.topic for signal in self._signals))
-        self._lasting = lasting
+        self._lasting = lasting and connector.session_expiry > 0
         self._client_id = connector.client_id
         if not lasting:
             self._client_id += f"-{secrets.token_hex(4)}"

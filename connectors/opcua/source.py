@@ -309,7 +309,7 @@ class OpcUaSource:
         """Until when everything has come: the newest value, or what came without one, ns."""
         heard = now if self._heard is None else min(self._heard, now)
         stamps = [item.Value.SourceTimestamp for item in self._newest if item.Value is not None]
-        said = max((nanoseconds(stamp) for stamp in stamps if stamp is not None), default=0)
+        said = max((nanoseconds(stamp) for stamp in stamps if stamp is not None), default=heard)
         # an old one says nothing of what came since, one of a clock that is ahead neither
         return said + 1_000 if heard - self._settled < said < heard else heard
 

@@ -99,6 +99,17 @@ def accelerated(
     )
 
 
+def _without_sessions(line: LineConfiguration) -> LineConfiguration:
+    """The broker ends with the demo, and the embedded one is slow where it must wait."""
+    connectors = {
+        name: connector.model_copy(update={"session_expiry": 0.0})
+        if connector.kind == "mqtt"
+        else connector
+        for name, connector in line.connectors.items()
+    }
+    return line.model_copy(update={"connectors": connectors})
+
+
 def in_specification(line: LineConfiguration, truth: Mapping[str, Floats]) -> tuple[float, float]:
     """Metres that were calendered, and metres of them with all parameters inside their limits."""
     made = np.isfinite(truth["calendered_thickness"])
@@ -164,7 +175,7 @@ async def run_demo(options: DemoOptions, console: Console, live: bool) -> dict[s
         folder = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         names = ("mixer", "coater", "calender", "mqtt")
         ports = dict(zip(names, free_ports(len(names)), strict=True))
-        line = accelerated(read_line(path), options.acceleration, ports)
+        line = _without_sessions(accelerated(read_line(path), options.acceleration, ports))
         pool = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
         broker_name = await stack.enter_async_context(broker(ports["mqtt"]))
         epoch = time.time_ns() + int(START_DELAY * 1e9)
