@@ -281,7 +281,7 @@ class Diagnosis:
         low, high = domain.T
         with np.errstate(invalid="ignore", divide="ignore"):
             wide = (low > 0) & (high / low > 3.0)
-        span = np.where(wide, np.log(np.where(wide, high / low, 1.0)), high - low)
+            span = np.where(wide, np.log(np.where(wide, high / low, 1.0)), high - low)
         reach = np.array([[owner in self._before(g.step) for owner in owners] for g in gauges])
         pairs = [
             (a, b)
