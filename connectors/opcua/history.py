@@ -86,4 +86,4 @@ def _request(
 
 def _moment(time: int) -> ua.DateTime:
     # asyncua declares its own kind of datetime, and takes any
-    return _EPOCH + timedelta(microseconds=time // 1000)  # type: ignore[return-value]
+    return _EPOCH + timedelta(microseconds=time // 1000)  # type: ignore[return-value]  # asyncua types it as its own DateTime
