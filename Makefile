@@ -63,9 +63,9 @@ $(BIN)/python:
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 
-# The back end comes from the constraints too, so that two machines build with the same.
+# The back ends come from the constraints too, so that two machines build with the same; sdnotify is published as source only.
 $(VENV)/run.stamp: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install -q -c constraints.txt hatchling
+	$(PIP) install -q -c constraints.txt hatchling setuptools
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e .
 	@touch $@
 
