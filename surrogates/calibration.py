@@ -34,8 +34,8 @@ MARGIN: Final = 0.02
 FOLLOWED: Final = 0.5
 """Share of the expected correlation of what the champion says with the measurements below which
 rows are mixed up."""
-CLEAR: Final = 4.0
-"""Expected correlation, in its standard errors, below which nothing can be said of that."""
+CLEAR: Final = 3.0
+"""Standard errors by which the correlation must fall short for that to be said."""
 HUBER: Final = 1.345
 """Residuals beyond this many sigma count less (95 % efficiency on normal noise)."""
 MEMBERS: Final = 3
@@ -293,10 +293,9 @@ def _astray(said: Floats, measured: Floats) -> float | None:
     if not np.ptp(measured) > 0.0:
         return 0.0
     expected = min(1.0, float(said.std() / measured.std()))
-    if expected * np.sqrt(_counting(measured - said)) < CLEAR:
-        return None
+    least = expected - CLEAR / np.sqrt(_counting(measured - said))
     correlation = float(np.corrcoef(said, measured)[0, 1])
-    return correlation if correlation < FOLLOWED * expected else None
+    return correlation if correlation < min(FOLLOWED * expected, least) else None
 
 
 def _counting(left: Floats) -> float:

@@ -16,7 +16,7 @@ from twin.guard import Guard
 from twin.ports import Surrogate
 from twin.prediction import TRANSIENT, Predictor
 from twin.recommendation import Change, Effect, Recommendation
-from twin.samples import Floats
+from twin.samples import Bools, Floats
 from twin.tags import TagTable
 from twin.tracking import Tracker
 from twin.units import to_si
@@ -28,6 +28,8 @@ SIGNIFICANT = 3.0
 """Misses of the target within this many sigma of the bias are noise, not worth a move."""
 WORTH = 0.3
 """Misses within this share of the specification's half width are not worth a move either."""
+SHARES = np.array([1.0, 0.75, 0.5, 0.25])
+"""Of a move, the largest of which is made that no model on the way has to extrapolate for."""
 SAVED = 0.1
 """Share of the next material that a move must keep inside the specification to be worth it."""
 
@@ -175,7 +177,10 @@ class Advisor:
             return None
 
         def outputs(setpoints: Floats) -> Floats:
-            return self._chain(steps, base, handles, goals, time, setpoints)
+            return self._chain(steps, base, handles, goals, time, setpoints)[0]
+
+        def known_to_models(setpoints: Floats) -> Bools:
+            return self._chain(steps, base, handles, goals, time, setpoints)[1]
 
         doubt = np.array([self._estimators[name].at(moment)[1][0] for name in names])
         tolerance = np.array([goal.tolerance for goal in goals])
@@ -194,6 +199,12 @@ class Advisor:
         if not moved.any():
             return None
         best = np.where(moved, best, now)
+        # no further than the models know
+        share = SHARES[known_to_models(now + SHARES[:, None] * (best - now))]
+        if not len(share):
+            return None
+        if share[0] < 1.0:
+            best = now + share[0] * (best - now)
         before, after = outputs(np.vstack([now, best]))
         if not np.isfinite([before, after]).all():
             return None
@@ -251,9 +262,13 @@ class Advisor:
         goals: list[_Goal],
         time: int,
         setpoints: Floats,
-    ) -> Floats:
-        """Corrected outputs (n, goals) of the chain for n sets of setpoints (n, handles)."""
+    ) -> tuple[Floats, Bools]:
+        """Corrected outputs (n, goals) of the chain for n sets of setpoints (n, handles).
+
+        And whether every model on the way is asked inside its domain (n).
+        """
         made: dict[str, Floats] = {}
+        inside = np.ones(len(setpoints), np.bool_)
         for step in steps:
             if step not in base:
                 continue
@@ -266,12 +281,16 @@ class Advisor:
                 for index, handle in enumerate(handles):
                     if handle.step == step and handle.input == name:
                         inputs[:, column] = setpoints[:, index]
-            mean = surrogate.predict(inputs).mean
-            known = np.full(len(mean), time)
-            corrected, _ = self._predictor.corrected(step, inputs, mean, known)
+            said = surrogate.predict(inputs)
+            known = np.full(len(inputs), time)
+            corrected, _, at_home = self._predictor.corrected(
+                step, inputs, said.mean, said.in_domain, known
+            )
+            inside &= at_home
             for column, output in enumerate(surrogate.outputs):
                 made[f"{step}.{output}"] = corrected[:, column]
-        return np.column_stack([made[f"{goal.step}.{goal.output}"] for goal in goals])
+        wanted = [made[f"{goal.step}.{goal.output}"] for goal in goals]
+        return np.column_stack(wanted), inside
 
     def _rooms(self, web: str, time: int) -> dict[_Handle, tuple[float, float]]:
         """The setpoints of a web that may be moved as of `time`, and how far, SI."""

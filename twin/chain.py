@@ -12,7 +12,7 @@ import numpy as np
 from twin.configuration.models import LineConfiguration
 from twin.estimation import BiasEstimator
 from twin.ingest import NANOSECONDS
-from twin.ports import Surrogate
+from twin.ports import Surrogate, SurrogateOutput
 from twin.samples import Bools, Floats, Ints
 from twin.units import to_si
 
@@ -239,10 +239,10 @@ class Chain:
             surrogate = self.surrogates[step]
             inputs = np.column_stack([self._taken(*each, rows, made) for each in plan])
             said = surrogate.predict(inputs)
-            fits = said.in_domain.copy()
+            fits = np.ones(len(rows), np.bool_)
             for index, output in enumerate(surrogate.outputs):
                 name = f"{step}.{output}"
-                value, sigma, there = self._corrected(name, index, surrogate, inputs, said.mean)
+                value, sigma, there = self._corrected(name, index, surrogate, inputs, said)
                 fits &= there
                 if rng is not None and draws:
                     sigma = np.hypot(sigma, said.std[:, index])
@@ -267,12 +267,12 @@ class Chain:
         return value if passed is None else value * (1.0 + passed.value)
 
     def _corrected(
-        self, name: str, index: int, surrogate: Surrogate, inputs: Floats, mean: Floats
+        self, name: str, index: int, surrogate: Surrogate, inputs: Floats, said: SurrogateOutput
     ) -> tuple[Floats, Floats, Bools]:
         """An output as measurements correct it, its sigma, and whether the model knows it there."""
         correction = self._corrections.get(name)
-        value: Floats = mean[:, index]
-        inside = np.ones(len(value), np.bool_)
+        value: Floats = said.mean[:, index]
+        inside = said.in_domain
         if correction is None:
             return value, np.zeros(len(value)), inside
         if correction.kind == "factor":
@@ -282,8 +282,8 @@ class Chain:
         elif correction.value:
             shifted = inputs.copy()
             shifted[:, correction.column] += correction.value
-            said = surrogate.predict(shifted)
-            value, inside = said.mean[:, index], said.in_domain
+            there = surrogate.predict(shifted)
+            value, inside = there.mean[:, index], there.in_domain
         return value, correction.sigma_at(value), inside
 
 

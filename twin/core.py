@@ -478,7 +478,7 @@ class Core:
 
     def _judge_domain(self, prediction: Prediction) -> list[Doubt]:
         missing = ~np.isfinite(prediction.inputs).all(axis=1)
-        doubtful = np.where(missing, 2, np.where(prediction.in_domain, 0, 1))
+        doubtful = np.where(missing, 2, np.where(prediction.corrected_in_domain, 0, 1))
         reasons = ("", "inputs outside the model's domain", "an input is missing")
         return self._in_a_row(prediction.step, "extrapolating", prediction.time, doubtful, reasons)
 

@@ -24,11 +24,15 @@ from twin.tracking import Tracker
 ALIKE: Final = 10
 """Segments over which machine values are averaged for the material to come."""
 COMING: Final = 4
-"""Segments of another web that a move is made for."""
+"""Segments of another web that a move is made for; as many behind them must be like them."""
+RANGE: Final = 5.0
+"""Sigma of a measurement that eight segments of the same state may differ by."""
 TRANSIENT: Final = 0.03
 """Relative difference between machine values beyond which a machine is between two states."""
 BISECTIONS: Final = 16
 """Halvings of an input's range before the root is interpolated."""
+KEPT: Final = ("segments", "time", "inputs", "mean", "in_domain", "corrected_in_domain")
+"""Of a prediction, in a checkpoint."""
 REMEMBERED: Final = 4096
 """Segments per step whose inputs are kept for decisions and revisions."""
 
@@ -51,6 +55,9 @@ class Prediction:
     """(n, k) of a measurement against `corrected`, such that 1.645 sigma hold nine of ten of those
     that were made on this line; NaN before the first."""
     in_domain: Bools
+    """Whether the model knows such inputs as the machines told, which `mean` is made of."""
+    corrected_in_domain: Bools
+    """Whether it knows those that `corrected` is made of, with offsets that gauges found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +278,9 @@ class Predictor:
             self._table.put(f"{step}.{name}", segments, inputs[:, index], time)
         sigma = np.full_like(said.mean, np.nan)
         prediction = Prediction(
-            step, segments, time, inputs, said.mean, said.mean, sigma, said.in_domain
-        )
+            step, segments, time, inputs, said.mean, said.mean, sigma, said.in_domain,
+            said.in_domain.copy(),
+        )  # fmt: skip
         recent = self._recent[step]
         recent.append(prediction)
         self._kept[step] += len(segments)
@@ -284,10 +292,13 @@ class Predictor:
         """With the biases that were known before the segments left the step."""
         step, segments, time = prediction.step, prediction.segments, prediction.time
         # a gauge at the step's exit reads at the same moment: that is not known before
-        corrected, sigma = self.corrected(step, prediction.inputs, prediction.mean, time - 1)
+        corrected, sigma, inside = self.corrected(
+            step, prediction.inputs, prediction.mean, prediction.in_domain, time - 1
+        )
         for index, output in enumerate(self._surrogates[step].outputs):
             self._table.put(f"{step}.{output}.predicted", segments, corrected[:, index], time)
             self._table.put(f"{step}.{output}.sigma", segments, sigma[:, index], time)
+        prediction.corrected_in_domain[:] = inside  # of what is remembered, too: advice asks for it
         return replace(
             prediction, inputs=prediction.inputs.copy(), corrected=corrected, sigma=sigma
         )
@@ -302,20 +313,23 @@ class Predictor:
         return replace(prediction, sigma=sigma)
 
     def corrected(
-        self, step: str, inputs: Floats, mean: Floats, time: Ints
-    ) -> tuple[Floats, Floats]:
+        self, step: str, inputs: Floats, mean: Floats, in_domain: Bools, time: Ints
+    ) -> tuple[Floats, Floats, Bools]:
         """What a step makes of inputs (n, inputs) as measurements known at `time` correct it.
 
         Args:
             step: the step.
             inputs: SI.
             mean: what the surrogate alone says of them, SI.
+            in_domain: whether it was at home there.
             time: n times, ns.
 
         Returns:
-            The corrected outputs (n, k), and their sigma against a measurement.
+            The corrected outputs (n, k), their sigma against a measurement, and whether the
+            surrogate is at home at the inputs that each output was made of.
         """
         made, sigma = mean.copy(), np.full_like(mean, np.nan)
+        at_home: list[Bools] = []
         for index, output in enumerate(self._surrogates[step].outputs):
             name = f"{step}.{output}"
             estimator = self._estimators.get(name)
@@ -324,6 +338,7 @@ class Predictor:
             column = self.wrong_inputs.get(name)
             below, known = self._below(name, time)
             if column is None:
+                at_home.append(in_domain)
                 made[:, index], sigma[:, index] = estimator.correct(
                     mean[:, index] * (1.0 + below), time
                 )
@@ -333,8 +348,12 @@ class Predictor:
             if offset.any():
                 shifted = inputs.copy()
                 shifted[:, column] += offset
-                made[:, index] = self._surrogates[step].predict(shifted).mean[:, index]
-        return made, sigma
+                said = self._surrogates[step].predict(shifted)
+                made[:, index] = said.mean[:, index]
+                at_home.append(said.in_domain)
+            else:
+                at_home.append(in_domain)
+        return made, sigma, np.logical_and.reduce(at_home or [in_domain])
 
     def state(self, name: str, time: Ints) -> tuple[Floats, Floats]:
         """All that measurements correct of an output at these times.
@@ -491,15 +510,25 @@ class Predictor:
             return found
         place = self.exits[step]
         # the first is in the machine before a move acts
-        segments = self._tracker.coming(config.runs_on, place, time, 1 + COMING)[1:]
+        segments = self._tracker.coming(config.runs_on, place, time, 1 + 2 * COMING)[1:]
         if len(segments) < COMING:
             return None
         at = np.full(len(segments), time)
         for column, (upstream, output) in others.items():
             values = self.best_known(upstream, output, segments, at)
-            if np.isfinite(values).any():
-                found[column] = np.nanmean(values)
+            known = values[np.isfinite(values)]
+            if not len(known):
+                continue
+            if np.ptp(known) > self._unlike(f"{upstream}.{output}", float(known.mean()), time):
+                return None
+            found[column] = known[:COMING].mean()
         return found
+
+    def _unlike(self, name: str, value: float, time: int) -> float:
+        """Range over segments beyond which they are not of one state of a machine, SI."""
+        estimator = self._estimators.get(name)
+        noise = 0.0 if estimator is None else float(estimator.state(np.array([time]))[1][0])
+        return max(TRANSIENT * abs(value), RANGE * noise if math.isfinite(noise) else 0.0)
 
     def _batch_value(
         self, step: str, output: str, segments: Ints, time: Ints, revised: bool
@@ -532,7 +561,10 @@ class Predictor:
             if not index:
                 continue
             if found is None:
-                found = bool(prediction.in_domain[index - 1]), int(prediction.segments[index - 1])
+                found = (
+                    bool(prediction.corrected_in_domain[index - 1]),
+                    int(prediction.segments[index - 1]),
+                )
             rows.append(prediction.inputs[max(0, index - ALIKE + sum(map(len, rows))) : index])
             if sum(map(len, rows)) >= ALIKE:
                 break
@@ -586,12 +618,11 @@ class Predictor:
 
 def _columns(predictions: Iterable[Prediction]) -> Snapshot:
     """Predictions one below the other, and how many segments each has."""
-    rows = [(p.segments, p.time, p.inputs, p.mean, p.in_domain) for p in predictions]
+    rows = [tuple(getattr(each, name) for name in KEPT) for each in predictions]
     if not rows:
         return {"lengths": []}
-    names = ("segments", "time", "inputs", "mean", "in_domain")
     columns = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-    return {"lengths": [len(row[0]) for row in rows], **dict(zip(names, columns, strict=True))}
+    return {"lengths": [len(row[0]) for row in rows], **dict(zip(KEPT, columns, strict=True))}
 
 
 def _predictions(step: str, columns: Snapshot) -> deque[Prediction]:
@@ -600,11 +631,9 @@ def _predictions(step: str, columns: Snapshot) -> deque[Prediction]:
     end = 0
     for length in columns["lengths"]:
         start, end = end, end + length
-        segments, time, inputs, mean, in_domain = (
-            columns[name][start:end] for name in ("segments", "time", "inputs", "mean", "in_domain")
-        )
+        segments, time, inputs, mean, *domains = (columns[name][start:end] for name in KEPT)
         sigma = np.full_like(mean, np.nan)
-        found.append(Prediction(step, segments, time, inputs, mean, mean, sigma, in_domain))
+        found.append(Prediction(step, segments, time, inputs, mean, mean, sigma, *domains))
     return found
 
 

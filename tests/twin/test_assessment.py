@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -292,7 +293,7 @@ def test_the_worst_window_of_coverage_is_found() -> None:
     sigma = np.ones((800, len(outputs["coating"])))
     when = segments * 10**10
     known = sigma[:, 0] > 0
-    coverage.note(Prediction("coating", segments, when, sigma, sigma, sigma, sigma, known))
+    coverage.note(Prediction("coating", segments, when, sigma, sigma, sigma, sigma, known, known))
     one = np.ones(800)
     missed = np.where((segments >= 400) & (segments < 600) & (segments % 2 == 0), 3.0, 0.0)
     coverage.note(
@@ -301,6 +302,13 @@ def test_the_worst_window_of_coverage_is_found() -> None:
     whole, lowest = coverage.percent()
     assert whole == pytest.approx(87.5)
     assert lowest == pytest.approx(75.0)
+    # from here on every second reading is missed by a gauge that is known to be broken
+    gauge = line.steps["coating"].outputs["mass_loading"].measured_by
+    assert gauge is not None
+    named = alarm(400 * 10**10, gauge)
+    coverage.note(named)
+    coverage.note(replace(named, active=False, changed=500 * 10**10))
+    assert coverage.percent()[0] == pytest.approx(100 * 650 / 700)
 
 
 def test_the_twin_is_judged_against_rivals_of_the_same_seeds() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulators.scenario import Scenario
+from twin.alarms import Alarm
 from twin.cli.assessment.wire import Move
 from twin.comparison import Comparison
 from twin.configuration.models import LineConfiguration
@@ -42,6 +43,8 @@ SETTLED: Final = 100.0
 """Web before the windows in which coverage is looked at, m."""
 WINDOW: Final = 200.0
 """Length of such a window, m."""
+
+FOREVER: Final = 2**62
 
 Columns = Mapping[str, NDArray[np.generic]]
 
@@ -223,6 +226,8 @@ def violations(line: LineConfiguration, moves: Sequence[Move]) -> int:
 class Coverage:
     """Share of the gauges' measurements inside the intervals stated for the same material.
 
+    What a gauge reads while the twin does not follow it, with a high alarm, is no measurement.
+
     Args:
         outputs: names of each step's predicted columns.
         line: says which structure parameters a gauge reads.
@@ -235,13 +240,23 @@ class Coverage:
             for name, output in config.outputs.items()
             if output.measured_by is not None
         }
+        self._gauges = {
+            (step, name): line.steps[step].outputs[name].measured_by for step, name in self._columns
+        }
         self._sigma: defaultdict[str, dict[int, Floats]] = defaultdict(dict)
-        self._segments: list[Ints] = []
-        self._inside: list[Bools] = []
+        self._read: defaultdict[str | None, list[tuple[Ints, Ints, Bools]]] = defaultdict(list)
+        """By gauge: segments, when they were read, and whether the interval held."""
+        self._named: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        """By suspect: when an alarm named it, and until when."""
         self._length = line.segment
 
-    def note(self, event: Prediction | Comparison) -> None:
-        """Take a prediction, or the comparison that follows it."""
+    def note(self, event: Prediction | Comparison | Alarm) -> None:
+        """Take a prediction, the comparison that follows it, or an alarm."""
+        if isinstance(event, Alarm):
+            if event.source == "diagnosis" and event.priority == "high":
+                until = FOREVER if event.active else event.changed
+                self._named[event.suspect][event.time] = until
+            return
         if isinstance(event, Prediction):
             rows = zip(event.segments.tolist(), event.sigma, strict=True)
             self._sigma[event.step].update(rows)
@@ -254,19 +269,31 @@ class Coverage:
         sigma = np.array([stated.get(at, none)[column] for at in event.segments.tolist()])
         known: Bools = np.isfinite(sigma) & np.isfinite(event.residual)
         inside = np.abs(event.residual[known]) <= INTERVAL * sigma[known]
-        self._segments.append(event.segments[known])
-        self._inside.append(inside)
+        gauge = self._gauges[event.step, event.output]
+        self._read[gauge].append((event.segments[known], event.time[known], inside))
+
+    def _trusted(self) -> tuple[Ints, Bools]:
+        """Segments read by gauges that no alarm named then, and whether the interval held."""
+        segments, inside = [np.empty(0, np.int64)], [np.empty(0, np.bool_)]
+        for gauge, parts in self._read.items():
+            of, time, held = (np.concatenate(each) for each in zip(*parts, strict=True))
+            named = np.zeros(len(time), np.bool_)
+            for since, until in self._named.get(gauge or "", {}).items():
+                named |= (time >= since) & (time < until)
+            segments.append(of[~named])
+            inside.append(held[~named])
+        return np.concatenate(segments), np.concatenate(inside)
 
     def percent(self) -> tuple[float, float]:
         """Over the whole web, and in the window of `WINDOW` behind `SETTLED` where it is lowest.
 
         NaN where nothing was compared, and where the web is too short for a window.
         """
-        if not self._inside:
+        segments, inside = self._trusted()
+        if not len(inside):
             return math.nan, math.nan
-        inside = np.concatenate(self._inside)
-        position = (np.concatenate(self._segments) + 0.5) * self._length
-        whole = 100.0 * float(inside.mean()) if len(inside) else math.nan
+        position = (segments + 0.5) * self._length
+        whole = 100.0 * float(inside.mean())
         edges = np.arange(0.0, position.max(initial=0.0) + self._length, self._length)
         hits, count = (
             np.append(0, np.cumsum(np.histogram(position, edges, weights=weights)[0]))

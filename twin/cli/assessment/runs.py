@@ -128,9 +128,9 @@ class _Course:
                 return Oracle(self.virtual, self.wire, find_loops(self.line), behind=True)
 
     def _told(self, event: CoreEvent | Intervention) -> None:
-        if isinstance(event, Prediction | Comparison):
+        if isinstance(event, Prediction | Comparison | Alarm):
             self.coverage.note(event)
-        elif isinstance(event, Alarm):
+        if isinstance(event, Alarm):
             self.alarms.note(event)
 
     def take(self, sent: Emission) -> None:
