@@ -10,16 +10,19 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test long check bench faults browser soak fuzz clean debian
+.PHONY: help demo test coverage long check bench faults browser soak fuzz clean debian
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/run.stamp  ## coat 300 m on the virtual line, with the twin beside it
 	$(BIN)/twin demo --metres 300 --auto-accept
 
-test: debian check  ## check, then all tests with coverage, against real servers
-	$(BIN)/python -m pytest -m "not bench and not long and not faults and not browser and not soak" -n 2 --dist loadscope --cov --cov-report=term
+test: debian check  ## check, then the tests, against real servers
+	$(BIN)/python -m pytest -m "not bench and not long and not faults and not browser and not soak" -n 2 --dist loadscope $(PYTEST)
+
+coverage: $(VENV)/test.stamp debian  ## the same tests, and which lines they reach
+	$(MAKE) test PYTEST='--cov --cov-report=term'
 
 long: $(VENV)/test.stamp debian  ## tests that take minutes: assessments, a cluster, a service that is reloaded and backed up
 	$(BIN)/python -m pytest -m long -n 2 --dist loadscope

@@ -122,6 +122,7 @@ def by_speed(scenario: Scenario | str, metres: float) -> LineInProcess:
     return LineInProcess(scenario, metres=metres, line=line, accept=False)
 
 
+@pytest.mark.long
 def test_speed_instead_of_an_encoder() -> None:
     """A displayed speed is integrated; its noise and sampling make the positions drift."""
     run = by_speed("nominal", 100)
@@ -132,6 +133,7 @@ def test_speed_instead_of_an_encoder() -> None:
     assert run.line.now_ns > EPOCH
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [2, 3])
 def test_other_plants_stretch_the_foil_otherwise(seed: int) -> None:
     run = LineInProcess("nominal", seed=seed, metres=60, accept=False)

@@ -117,7 +117,7 @@ def test_a_challenger_of_the_drifted_plant_is_promoted_and_taken_back(
     assert "nothing to take back" in again.stderr
 
 
-@pytest.mark.parametrize("method", ["bias", "residual"])
+@pytest.mark.parametrize("method", [pytest.param("bias", marks=pytest.mark.long), "residual"])
 @pytest.mark.parametrize("step", ["coating", "drying", "calendering"])
 def test_labels_that_are_shuffled_teach_nothing(plant: Plant, step: str, method: Method) -> None:
     recording = Recording.open(plant.nonsense)
@@ -127,6 +127,7 @@ def test_labels_that_are_shuffled_teach_nothing(plant: Plant, step: str, method:
     assert "does not follow what the champion says" in found.objection
 
 
+@pytest.mark.long
 def test_a_model_of_shuffled_labels_is_refused_everywhere(plant: Plant, tmp_path: Path) -> None:
     output, store, report = tmp_path / "models", tmp_path / "store", tmp_path / "report.json"
     done = twin("calibrate", "coating", plant.nonsense, "--output", output)

@@ -141,6 +141,7 @@ def test_the_setpoint_was_moved_on_the_machine(demo: tuple[dict[str, Any], Path]
     assert len(np.unique(setpoint.value)) > 1
 
 
+@pytest.mark.long
 def test_without_mosquitto_the_embedded_broker_serves(tmp_path: Path) -> None:
     data = tmp_path / "data"
     hidden = tmp_path / "program"

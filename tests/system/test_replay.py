@@ -74,6 +74,7 @@ def test_the_recording_is_whole_and_holds_its_models(run: tuple[dict[str, Any], 
     }
 
 
+@pytest.mark.long
 def test_speed_and_span(run: tuple[dict[str, Any], Path]) -> None:
     _, folder = run
     whole = replayed(folder)
@@ -90,6 +91,7 @@ def test_speed_and_span(run: tuple[dict[str, Any], Path]) -> None:
         )
 
 
+@pytest.mark.long
 def test_with_a_historian_the_same_is_stored(
     run: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_with_a_historian_the_same_is_stored(
     assert replayed(tmp_path / "back")["metres"] == pytest.approx(again["metres"], abs=1)
 
 
+@pytest.mark.long
 def test_another_configuration_is_refused_with_the_difference(
     run: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:

@@ -138,6 +138,7 @@ class Samples:
         return Samples(rows, list(whole.offline))
 
 
+@pytest.mark.long
 async def test_a_twin_beside_it_sees_what_the_twin_of_then_saw(
     recording: Path, broker: Broker, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ def alone(scenario: str, seed: int, metres: float) -> Floats:
     return found
 
 
-@pytest.mark.parametrize("seed", [1, 4])
+@pytest.mark.parametrize("seed", [1, pytest.param(4, marks=pytest.mark.long)])
 def test_loading_comes_back_and_stays(seed: int) -> None:
     run = LineInProcess("slurry-solids-step", seed=seed, metres=150)
     run.run()  # so long that the late laboratory value acts as well
@@ -42,6 +42,7 @@ def test_without_the_twin_it_stays_out() -> None:
     assert (np.abs(found[metre > 75] / TARGET - 1) > 0.02).all()
 
 
+@pytest.mark.long
 def test_a_healthy_line_is_left_alone() -> None:
     run = LineInProcess("nominal", seed=3, metres=80)
     run.run()

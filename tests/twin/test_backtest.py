@@ -75,6 +75,7 @@ def scaled_model(step: str, factor: float, target: Path) -> Path:
     return target
 
 
+@pytest.mark.long
 def test_biased_and_same_through_the_command(recorded: Recorded, tmp_path: Path) -> None:
     biased = scaled_model("coating", 1.08, tmp_path / "biased.onnx")
     page, file = tmp_path / "report.html", tmp_path / "report.json"
@@ -164,6 +165,7 @@ def test_the_material_is_that_of_the_live_run(recorded: Recorded) -> None:
     assert np.nanmax(metres) < 53.5
 
 
+@pytest.mark.long
 def test_two_recordings_are_two_runs(recorded: Recorded) -> None:
     options = Options([recorded.folder, recorded.folder], [], None, None, "25 min", None, 25)
     found = run_backtest(options, lambda done, total: None)

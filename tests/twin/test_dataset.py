@@ -52,6 +52,7 @@ def test_rows_hold_what_the_machine_did_and_what_was_measured_on_it(recording: R
     assert len(np.unique(both.roll)) == 2 * len(np.unique(data.roll))
 
 
+@pytest.mark.long
 def test_without_a_model_the_plants_data_make_one(recording: Recording, tmp_path: Path) -> None:
     bare = without_models(recording, tmp_path / "bare")
     assert champion_file("coating", [bare], ROOT) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pytest
 
 from simulators.scenario import parse_scenario
 from tests.in_process import LineInProcess, line_configuration
@@ -87,6 +88,7 @@ def test_a_step_in_twin_falls_to_shadow_one_in_advisory_goes_on_from_what_was_kn
     trust.set_mode("coating", "advisory", "a person", 0)
 
 
+@pytest.mark.long
 def test_how_the_stream_is_cut_changes_no_verdict() -> None:
     scenario = parse_scenario(BIASED)
     stream = joined(LineInProcess(scenario, SEED, 34.0, accept=False).recorded())

@@ -167,7 +167,10 @@ RUNS: dict[str, Callable[[], Live]] = {
 }
 
 
-@pytest.mark.parametrize("largest", [101, 997, 65_536])
+@pytest.mark.parametrize(
+    "largest",
+    [pytest.param(101, marks=pytest.mark.long), 997, pytest.param(65_536, marks=pytest.mark.long)],
+)
 @pytest.mark.parametrize("name", RUNS)
 def test_replay_gives_what_live_gave(name: str, largest: int) -> None:
     run = RUNS[name]()

@@ -246,6 +246,7 @@ def _promote(registry: Registry, folder: Path) -> str:
     return registry.promote(1, "coating", model, report(folder / "report.json", model), "anna")
 
 
+@pytest.mark.long
 def test_a_challenger_follows_in_the_shadow(tmp_path: Path) -> None:
     model = better_model(tmp_path, 0.95)
     text = line_configuration().model_dump(mode="json", by_alias=True)

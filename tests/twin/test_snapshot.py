@@ -97,6 +97,7 @@ def test_a_new_core_goes_on_as_the_old_one_would_have(text: str, tmp_path: Path)
     assert again.core.refused() == whole.core.refused()
 
 
+@pytest.mark.long
 @settings(
     max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
