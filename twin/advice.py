@@ -26,7 +26,7 @@ SETTLED = 1e-6
 """Share of the largest steps below which an iteration is the last."""
 SIGNIFICANT = 3.0
 """Misses of the target within this many sigma of the bias are noise, not worth a move."""
-WORTH = 0.3
+WORTH = 0.4
 """Misses within this share of the specification's half width are not worth a move either."""
 SHARES = np.array([1.0, 0.75, 0.5, 0.25])
 """Of a move, the largest of which is made that no model on the way has to extrapolate for."""

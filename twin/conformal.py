@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right, insort
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -19,6 +19,8 @@ RATE: Final = 0.06
 """Step of the logarithm of the margin."""
 FIRST: Final = 60
 """Measurements whose own quantile is the margin, before it is tracked."""
+ROW: Final = 60
+"""Measurements inside one after the other, by chance once in 550, that say it is too wide."""
 HISTORY: Final = 50_000
 
 
@@ -30,13 +32,17 @@ class Margin:
     margin grows by `RATE` times what it may hold where the interval that was stated when the
     material left the step missed, or shrinks by `RATE` times what it may miss. Whatever the
     residuals do, the share missed of n measurements departs from `MISSED` by
-    ln(last margin / margin at their start) / (RATE n). Up to `FIRST` measurements the margin is
-    their own quantile as in split conformal prediction (Vovk, Gammerman and Shafer 2005).
+    ln(last margin / margin at their start) / (RATE n), but for what it is set down. Up to `FIRST`
+    measurements the margin is their own quantile as in split conformal prediction (Vovk, Gammerman
+    and Shafer 2005), between two of them in proportion, so that it holds `1 - MISSED` and not more.
+    It is set down to that of the last `ROW` where none of them missed: a rough start is not paid
+    for with wide intervals.
     """
 
     def __init__(self) -> None:
         self._level = 0.0
         self._first: list[float] = []
+        self._inside: list[float] = []
         self._times: list[int] = []
         self._levels: list[float] = []
 
@@ -52,10 +58,17 @@ class Margin:
         for now, then, value in zip(read.tolist(), left.tolist(), scores.tolist(), strict=True):
             if len(self._first) < FIRST:
                 insort(self._first, value)
-                rank = math.ceil((1 - MISSED) * (len(self._first) + 1))
-                self._level = self._first[rank - 1] if rank <= len(self._first) else 0.0
+                self._level = _quantile(self._first)
             else:
-                self._level += RATE * ((value > self._stated(then - 1)) - MISSED)
+                missed = value > self._stated(then - 1)
+                self._level += RATE * (missed - MISSED)
+                if missed:
+                    self._inside.clear()
+                else:
+                    insort(self._inside, value)
+                if len(self._inside) == ROW:
+                    self._level = min(self._level, _quantile(self._inside))
+                    self._inside.clear()
             self._times.append(now)
             self._levels.append(self._level)
         if len(self._times) > 2 * HISTORY:
@@ -65,11 +78,16 @@ class Margin:
         """What it has learned."""
         times, levels = np.array(self._times, np.int64), np.array(self._levels)
         first = np.array(self._first)
-        return {"level": self._level, "first": first, "times": times, "levels": levels}
+        inside = np.array(self._inside)
+        return {
+            "level": self._level, "first": first, "inside": inside, "times": times,
+            "levels": levels,
+        }  # fmt: skip
 
     def restore(self, state: Snapshot) -> None:
         """Take what another gave."""
         self._level, self._first = state["level"], state["first"].tolist()
+        self._inside = state["inside"].tolist()
         self._times, self._levels = state["times"].tolist(), state["levels"].tolist()
 
     def _stated(self, time: int) -> float:
@@ -79,3 +97,11 @@ class Margin:
     def at(self, time: Ints) -> Floats:
         """The factor known at these times; 1 before the first measurement."""
         return np.exp([self._stated(moment) for moment in time.tolist()])
+
+
+def _quantile(scores: Sequence[float]) -> float:
+    """Of ascending scores, such that the next misses it with `MISSED`; 0 where they are too few."""
+    rank = (1 - MISSED) * (len(scores) + 1)
+    if rank > len(scores):
+        return 0.0
+    return float(np.interp(rank, np.arange(1, len(scores) + 1), scores))

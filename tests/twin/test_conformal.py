@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twin.conformal import FIRST, GAUSSIAN, MISSED, RATE, Margin
+from twin.conformal import FIRST, GAUSSIAN, MISSED, RATE, ROW, Margin
 
 S = 1_000_000_000
 DELAY = 20
@@ -48,9 +46,21 @@ def test_the_share_missed_is_bounded_by_how_far_the_margin_went(
     draw = np.random.default_rng(seed)
     score = np.concatenate([np.abs(draw.standard_normal(200)) * level for level in levels])
     out, margin = missed(score, delay)
-    first, last = margin.at((np.array([FIRST - 1, len(score)]) + delay) * S)
-    gone = math.log(last / first) / (RATE * (len(score) - FIRST))
+    levels_after = np.log(margin.at((np.arange(FIRST - 1, len(score)) + delay) * S))
+    steps = np.diff(levels_after)
+    # after many in a row inside it is set down at once, besides
+    set_down = np.minimum(steps + RATE * MISSED, 0.0).sum()
+    gone = (levels_after[-1] - levels_after[0] - set_down) / (RATE * (len(score) - FIRST))
+    assert (steps < -RATE * MISSED - 1e-9).sum() <= len(score) / ROW
     assert out[FIRST:].mean() - MISSED == pytest.approx(gone, abs=1e-9)
+
+
+def test_a_rough_start_is_not_paid_for_with_wide_intervals() -> None:
+    draw = np.random.default_rng(7)
+    rough = np.concatenate([np.full(30, 20.0), np.ones(400)])
+    out, _ = missed(np.abs(draw.standard_normal(430)) * rough, 0)
+    assert not out[FIRST : FIRST + ROW].any()
+    assert out[FIRST + ROW + 1 :].mean() == pytest.approx(MISSED, abs=0.03)
 
 
 @pytest.mark.parametrize("wrong", [0.2, 5.0])
