@@ -1,0 +1,76 @@
+"""Advice keeps to what the models know and to what is worth a move."""
+
+from __future__ import annotations
+
+import numpy as np
+import yaml
+
+from simulators.scenario import parse_scenario
+from tests.in_process import ROOT, LineInProcess, line_configuration
+from twin.configuration.models import LineConfiguration
+from twin.prediction import Prediction
+from twin.recommendation import Recommendation
+from twin.trust import ModeChange
+
+GAP_ZERO = """
+name: a gap that reads far too much
+actions:
+  - {at: {metre: 0}, do: set, signal: Calender.RollGap.Setpoint, value: 90}
+"""
+LUMP = """
+name: the pump runs half as fast again for two metres, long after the start
+actions:
+  - {at: {metre: 40}, do: set, signal: Coater.PumpFlow.Setpoint, value: 125}
+  - {at: {metre: 42}, do: set, signal: Coater.PumpFlow.Setpoint, value: 81}
+"""
+
+
+def moves(run: LineInProcess, tag: str) -> list[float]:
+    """How far advice moved a setpoint, SI, in order."""
+    index = run.core.tags.index(tag)
+    return [
+        change.after - change.before
+        for each in run.recommendations("verified")
+        for change in each.changes
+        if change.tag == index
+    ]
+
+
+def test_a_model_is_at_home_where_gauges_say_that_the_machine_is() -> None:
+    """The zero of the gap is off by 17 um: what it reads is no state that the model knows."""
+    run = LineInProcess(parse_scenario(GAP_ZERO), seed=1, metres=70, accept=False)
+    run.run()
+    said = [e for e in run.events if isinstance(e, Prediction) and e.step == "calendering"]
+    told = np.concatenate([each.in_domain for each in said])
+    known = np.concatenate([each.corrected_in_domain for each in said])
+    assert told.mean() < 0.1
+    assert known[4:].all()
+    assert not [e for e in run.events if isinstance(e, ModeChange) and e.mode == "shadow"]
+    assert run.recommendations("proposed")
+
+
+def test_a_lump_that_passes_the_calender_is_not_chased() -> None:
+    run = LineInProcess(parse_scenario(LUMP), seed=1, metres=100)
+    run.run()
+    loading = run.line.truth().segments["mass_loading"].astype(np.float64)
+    assert loading.max() > 230
+    gap = moves(run, "calender.roll_gap_setpoint")
+    assert gap
+    # the first finds the zero of the gap
+    assert np.abs(gap[1:]).max(initial=0.0) < 7e-6
+
+
+def wanting(thickness: float) -> LineConfiguration:
+    """The bundled line with another target behind the calender."""
+    steps = yaml.safe_load((ROOT / "config" / "line.yaml").read_text())["steps"]
+    wanted = {"target": thickness, "limits": [thickness - 1.5, thickness + 1.5]}
+    steps["calendering"]["outputs"]["calendered_thickness"] |= wanted
+    return line_configuration(steps=steps)
+
+
+def test_no_advice_leads_to_where_no_model_is_at_home() -> None:
+    run = LineInProcess("nominal", seed=2, metres=75, line=wanting(85.0))
+    run.run()
+    advice = [e for e in run.events if isinstance(e, Recommendation) and e.state == "proposed"]
+    assert any(change.step == "calendering" for each in advice for change in each.changes)
+    assert not [e for e in run.events if isinstance(e, ModeChange) and e.mode == "shadow"]
