@@ -156,7 +156,11 @@ def test_killed_it_resumes_on_the_right_metre_and_knows_the_rolls(
         until(lambda: plant.metres() > said["metres"] + 3)
         first.send_signal(signal.SIGKILL)
         first.wait()
+    began = time.monotonic()
     with plant.twin():
+        log_file = plant.folder.parent / "log"
+        until(lambda: "resumed" in log_file.read_text())
+        print(f"\nkill -9 to where it goes on: {time.monotonic() - began:.1f} s")  # noqa: T201 - a measurement
         until(lambda: bool((plant.status() or {}).get("ready")))
         before = plant.compared()
         until(lambda: plant.compared() > before + 3)
