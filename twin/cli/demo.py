@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import os
 import signal
 import tempfile
@@ -14,10 +15,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import typer
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -27,14 +29,17 @@ from simulators.scenario import Scenario, load_scenario
 from twin.app import (
     build_desk,
     build_service,
+    configure_logging,
     load_challengers,
     open_registry,
     read_line,
     serve_api,
     start_recording,
 )
+from twin.cli.assessment.command import scenario_file
 from twin.cli.keys import DECISIONS, decide, pressed
 from twin.cli.processes import LineFailedError, broker, free_ports, virtual_line
+from twin.cli.terminal import Json, err, finite, out, print_errors, print_samples
 from twin.cli.view import view
 from twin.clock import LineClock
 from twin.configuration import bundled
@@ -315,3 +320,69 @@ def _draw(service: Service, title: str, file: Path) -> None:
     canvas = Console(record=True, width=112, file=io.StringIO(), force_terminal=True)
     canvas.print(view(service, title, ended=True))
     canvas.save_svg(str(file), title="twin demo")
+
+
+def demo(
+    metres: Annotated[float, typer.Option(help="Web to coat, dry and calender, m.", min=5)] = 300.0,
+    auto_accept: Annotated[
+        bool, typer.Option("--auto-accept", help="Accept every recommendation.")
+    ] = False,
+    scenario: Annotated[
+        str | None, typer.Option(help="Scenario file, or the name of a bundled one.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the virtual line.", min=0)] = 1,
+    acceleration: Annotated[
+        float, typer.Option(help="How much faster than life the line runs.", min=1, max=200)
+    ] = 60.0,
+    data: Annotated[
+        Path | None, typer.Option(help="Keep historian, ledger and truth in this folder.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Save the last view as a picture, SVG.")
+    ] = None,
+    record: Annotated[Path | None, typer.Option(help="Record into this new folder.")] = None,
+    port: Annotated[
+        int, typer.Option(help="TCP port of dashboard and API; 0 is a free one.", min=0, max=65535)
+    ] = 0,
+    config: Annotated[
+        Path | None, typer.Option(help="Another configuration of the bundled line.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the virtual line and the twin that follows it, and say what the advice was worth."""
+    options = DemoOptions(
+        metres,
+        scenario_file(scenario or "nominal"),
+        seed,
+        acceleration,
+        auto_accept,
+        data,
+        picture,
+        record,
+        port,
+        config,
+    )
+    file = (data / "twin.log") if data else Path(os.devnull)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as stream:
+        configure_logging(stream)
+        console = err if as_json else out
+        summary = asyncio.run(run_demo(options, console, live=console.is_terminal and not as_json))
+    if summary is None:
+        raise typer.Exit(130)
+    if as_json:
+        typer.echo(json.dumps(finite(summary)))
+    else:
+        _print_summary(summary)
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    print_errors(summary)
+    metres = summary["metres"]
+    for label, inside in (
+        ("with advice", summary["in_spec_metres"]),
+        ("without", summary["in_spec_metres_without_advice"]),
+    ):
+        share = 100 * inside / metres if metres else 0.0
+        out.print(f"{inside:7.1f} m of {metres:.1f} m in specification {label} ({share:.0f} %)")
+    print_samples(summary)

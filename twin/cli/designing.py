@@ -16,8 +16,7 @@ from rich.table import Table
 from connectors.recording import Recording
 from twin.app import load_surrogates, read_line, recorded_surrogates
 from twin.chain import Chain, Standing, Variable, readable, standing
-from twin.cli.terminal import Json, err, finite, out
-from twin.cli.view import number
+from twin.cli.terminal import Json, err, finite, number, out
 from twin.configuration import bundled, load
 from twin.configuration.models import LineConfiguration
 from twin.core import Core

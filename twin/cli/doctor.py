@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import sys
 from dataclasses import dataclass
+
+import typer
 
 from connectors.mqtt import MqttSource
 from connectors.opcua import OpcUaSource
-from twin.app import ask_historian
+from twin.app import ask_historian, configure_logging, read_line
+from twin.cli.terminal import Config, Json, err, out
 from twin.clock import LineClock
+from twin.configuration import bundled
 from twin.configuration.models import LineConfiguration, OpcUaConnector
 from twin.ports import ConfigurationMismatch, HistorianError
 
@@ -83,3 +89,25 @@ async def _try(source: OpcUaSource | MqttSource, tags: int) -> Finding:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConfigurationMismatch):
                 await task
+
+
+def doctor(config: Config = None, as_json: Json = False) -> None:
+    """Try every connection and print what is wrong."""
+    configure_logging(sys.stderr)
+    path = config or bundled("line.yaml")
+    line = read_line(path)
+    with err.status("trying every connection …"):
+        findings = asyncio.run(examine(line))
+    if as_json:
+        typer.echo(json.dumps([_finding(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            mark, style = ("ok", "green") if finding.ok else ("no", "red")
+            out.print(f"[{style}]{mark}[/]  {finding.what:<14} ", end="")
+            out.print(finding.said, markup=False, highlight=False, soft_wrap=True)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _finding(finding: Finding) -> dict[str, object]:
+    return {"what": finding.what, "ok": finding.ok, "said": finding.said}

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
+import typer
 
-from twin.app import open_stored
+from twin.app import open_stored, read_line
+from twin.cli.terminal import Json, out
+from twin.configuration import bundled
 from twin.configuration.models import LineConfiguration
 from twin.units import to_si
 
@@ -64,3 +70,22 @@ def export_samples(
     else:
         pq.write_table(table, output, compression="zstd")
     return len(samples)
+
+
+def export(
+    output: Annotated[Path, typer.Argument(help="File to write: .parquet or .csv.")],
+    data: Annotated[Path, typer.Option(help="Folder of the stopped service.")] = Path("var"),
+    config: Annotated[Path | None, typer.Option(help="Line configuration.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Tags; all without one.")] = None,
+    start: Annotated[datetime | None, typer.Option(help="UTC.")] = None,
+    end: Annotated[datetime | None, typer.Option(help="UTC.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Export stored samples in their own units."""
+    line = read_line(config or bundled("line.yaml"))
+    began = time.monotonic()
+    rows = export_samples(line, data, output, tag, start, end)
+    if as_json:
+        typer.echo(json.dumps({"file": str(output), "rows": rows}))
+    else:
+        out.print(f"{rows:,} samples in {output} after {time.monotonic() - began:.1f} s")

@@ -21,8 +21,7 @@ from connectors.importing.stream import Progress as Report
 from connectors.importing.summary import SignalSummary
 from connectors.importing.times import show
 from connectors.recording import MANIFEST, RecordingError
-from twin.cli.terminal import Json, err, out
-from twin.cli.view import number
+from twin.cli.terminal import Json, err, number, out
 from twin.configuration import load
 
 _PATIENCE: Final = 2.0

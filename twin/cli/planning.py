@@ -26,8 +26,7 @@ from twin.cli.designing import (
     limit_of,
     target_of,
 )
-from twin.cli.terminal import Json, err, finite, out
-from twin.cli.view import number
+from twin.cli.terminal import Json, err, finite, number, out
 from twin.configuration.models import LineConfiguration
 from twin.design import Z90, Problem, movable, specification, starting
 from twin.samples import Floats

@@ -12,8 +12,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from twin.cli.view import number
-
 out = Console(width=None if sys.stdout.isatty() else 110)
 err = Console(stderr=True)
 
@@ -21,6 +19,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Config = Annotated[
     Path | None, typer.Argument(help="Line configuration; the bundled virtual line without one.")
 ]
+
+
+def number(value: float) -> str:
+    """Four significant digits, a dash where there is no value."""
+    return f"{value:.4g}" if math.isfinite(value) else "–"
 
 
 def finite(value: Any) -> Any:

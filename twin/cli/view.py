@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from twin.cli.terminal import number
 from twin.core import Core
 from twin.ports import ConnectionState
 from twin.status import LineStatus, ParameterStatus
@@ -43,11 +44,6 @@ class Shown(Protocol):
 
     @property
     def rejected(self) -> Counter[str]: ...
-
-
-def number(value: float) -> str:
-    """Four significant digits, a dash where there is no value."""
-    return f"{value:.4g}" if math.isfinite(value) else "–"
 
 
 def _errors(status: LineStatus, name: str) -> tuple[str, ...]:

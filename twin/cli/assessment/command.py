@@ -34,8 +34,7 @@ from twin.cli.assessment.runs import (
 )
 from twin.cli.assessment.wire import Wire
 from twin.cli.cluster import Dask, computing_on
-from twin.cli.terminal import Json, err, out
-from twin.cli.view import number
+from twin.cli.terminal import Json, err, number, out
 from twin.configuration import bundled
 from twin.configuration.models import LineConfiguration
 

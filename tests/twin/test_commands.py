@@ -1,0 +1,47 @@
+"""The commands are listed as they describe themselves, and cost nothing before they are called."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from twin.cli.commands import COMMANDS, app
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_listed_as_it_describes_itself(name: str) -> None:
+    late = COMMANDS[name]
+    found = getattr(import_module(f"twin.cli.{late.module}"), late.name)
+    said = found.info.help if isinstance(found, typer.Typer) else found.__doc__
+    if isinstance(found, typer.Typer) and not isinstance(said, str):
+        callback = found.registered_commands[0].callback
+        assert callback is not None
+        said = callback.__doc__
+    assert said.strip().split("\n")[0] == late.help
+    asked = CliRunner().invoke(app, [name, "--help"])
+    assert asked.exit_code == 0, asked.output
+    assert late.help.split()[0] in asked.output
+
+
+def test_what_is_not_called_is_not_loaded() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from twin.cli import app; "
+        "done = CliRunner().invoke(app, ['--help']); assert 'sensitivity' in done.output; "
+        "print([name for name in sys.modules if name.split('.')[0] in "
+        "('numpy', 'scipy', 'pint', 'asyncua', 'fastapi', 'sqlalchemy', 'nicegui')])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_a_slip_of_the_pen_is_told_what_was_meant() -> None:
+    said = CliRunner().invoke(app, ["chek"])
+    assert said.exit_code == 2
+    assert "Did you mean 'check'?" in said.output
