@@ -227,6 +227,7 @@ class Core:
             {k: v for k, v in changes.items() if k not in self.predictor.wrong_inputs},
             self.tracker.frontier,
         )
+        self.diagnosis.ask_again()
 
     def _note(self, usable: SampleBatch) -> None:
         """Keep the last value of every tag, by source time."""

@@ -362,6 +362,25 @@ class Diagnosis:
                 self._take_row(what, segment, time, verdicts)
         return verdicts
 
+    def ask_again(self) -> None:
+        """Hold what was read against what the models say now that one of them is another."""
+        for web in self._webs.values():
+            segments = np.array(web.segments, np.int64)
+            rows = np.full((len(segments), len(web.gauges)), np.nan)
+            for gauge in web.gauges:
+                alone = self._table.value(f"{gauge.name}.alone", segments)
+                read = self._table.value(f"{gauge.name}.read", segments)
+                rows[:, gauge.index] = (read - alone) / np.where(
+                    alone == 0.0, np.nan, np.abs(alone)
+                )
+                gauge.held = [
+                    _Held(each.segment, each.value, self._share(gauge, each.segment, each.value))
+                    for each in gauge.held
+                ]
+            moved = web.panel.restate(rows)
+            for gauge in web.gauges:
+                gauge.level += moved[gauge.index]
+
     def snapshot(self) -> Snapshot:
         """What is thought of every gauge, and on what."""
         return {

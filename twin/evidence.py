@@ -169,6 +169,21 @@ class Panel:
         for index in range(max(0, since - self.first), len(self._groups)):
             self._groups[index] = (*self._groups[index][:2], era)
 
+    def restate(self, rows: Floats) -> Floats:
+        """Hold the same readings against other models; what could not be used still cannot.
+
+        Args:
+            rows: (n, m) shares of the rows that are remembered.
+
+        Returns:
+            (m,) by how much shares have changed in the mean; 0 where none is known.
+        """
+        old = np.array(self._rows).reshape(rows.shape)
+        usable = np.isfinite(old) & np.isfinite(rows)
+        self._rows = list(np.where(usable, rows, np.nan))
+        moved = np.where(usable, rows - old, 0.0).sum(axis=0)
+        return np.asarray(moved / np.maximum(usable.sum(axis=0), 1), np.float64)
+
     def read_since(self, row: int) -> int:
         """Rows from a number on in which any gauge was read."""
         later = np.array(self._rows[max(0, row - self.first) :])

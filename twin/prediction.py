@@ -230,6 +230,10 @@ class Predictor:
         for prediction in self._recent[step]:
             mean = self._surrogates[step].predict(prediction.inputs).mean
             changes |= self._say_again(step, prediction.segments, prediction.time, mean)
+        steps = list(self._line.steps)
+        for later in steps[steps.index(step) :]:
+            for prediction in self._recent[later]:
+                self.ask_alone(later, prediction.segments, prediction.time)
         return changes
 
     def _say_again(

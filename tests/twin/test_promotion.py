@@ -23,6 +23,7 @@ from tests.plants import WORN
 from tests.servers import until
 from tests.surrogates.test_calibration import made
 from tests.twin.streams import Heard
+from twin.alarms import Alarm
 from twin.app import load_surrogates, open_registry
 from twin.challenger import Challengers
 from twin.clock import ManualClock
@@ -244,6 +245,18 @@ async def test_a_running_service_takes_a_promotion_which_is_recorded_and_replays
 def _promote(registry: Registry, folder: Path) -> str:
     model = better_model(folder)
     return registry.promote(1, "coating", model, report(folder / "report.json", model), "anna")
+
+
+def test_a_promoted_model_is_no_fault_of_a_gauge(tmp_path: Path) -> None:
+    other = OnnxSurrogate.load(better_model(tmp_path))
+    run = LineInProcess(parse_scenario(WORN.format(metres=60)), seed=3)
+    for batch in run.recorded():
+        run.deliver(batch)
+        if len(run.comparisons["coating.mass_loading"]) == 20:
+            run.core.use_model("coating", other)
+    assert run.core.surrogates["coating"].version == other.version
+    assert len(run.comparisons["coating.mass_loading"]) > 80
+    assert not [each for each in run.events if isinstance(each, Alarm)]
 
 
 @pytest.mark.long
