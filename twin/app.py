@@ -29,7 +29,7 @@ from twin.configuration.historians import (
 )
 from twin.configuration.models import ApiConfiguration, LineConfiguration, MqttConnector
 from twin.core import Core
-from twin.desk import Desk, UnknownError
+from twin.desk import Desk, ElsewhereError, UnknownError
 from twin.desk.door import Door
 from twin.desk.replays import Replays
 from twin.desk.views import CardView, ErrorView, RecordingView, moment
@@ -309,6 +309,8 @@ class Recordings:
     def _open(self, name: str) -> Recording:
         # a name comes from outside: only one of those that are there is ever opened
         if name not in {each.parent.name for each in self._folder.glob(f"*/{MANIFEST}")}:
+            if Path(name).name != name or name in (".", ".."):
+                raise ElsewhereError(f"{name} is no name of a recording")
             raise UnknownError(f"there is no recording {name}")
         try:
             return Recording.open(self._folder / name)

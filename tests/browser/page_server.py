@@ -3,8 +3,9 @@
     python -m tests.browser.page_server FOLDER PORT SCENARIO SEED
 
 Commands come as lines on standard input, each is answered by a line of JSON: `advance SECONDS`,
-`advised`, `record NAME SECONDS`, `silence SECONDS` (time goes on, nothing is heard), `day COUNT` (a
-day of so many series), `live SPEED` (follow the line so many times faster than life), `rest`.
+`advised`, `record NAME SECONDS`, `remove NAME` (an account), `silence SECONDS` (time goes on,
+nothing is heard), `day COUNT` (a day of so many series), `live SPEED` (follow the line so many
+times faster than life), `rest`.
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ async def main(folder: Path, port: int, scenario: str, seed: int) -> None:
                     await served.service.store.call(lambda: fill(served, int(count)))
                     await served.advance(60)
                     tell({"now": served.clock.now()})
+                case ["remove", who]:
+                    served.desk.door.users.remove(who)
+                    tell({"removed": who})
                 case ["silence", seconds]:
                     # time goes on, nothing is heard
                     served.clock.time += int(float(seconds) * 1e9)

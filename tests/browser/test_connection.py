@@ -32,6 +32,8 @@ def test_a_killed_service_is_said_and_found_again(mortal: Site, browser: Browser
     mortal.kill()
     expect(page.locator(".lost-banner")).to_contain_text("Connection lost")
     expect(loading).to_have_attribute("data-state", "stale")
+    expect(page.get_by_text("Live", exact=True)).to_be_hidden()
+    expect(page.get_by_text("NOT LIVE", exact=True)).to_be_visible()
     crossed = loading.locator(".value").first.evaluate(
         "e => getComputedStyle(e).textDecorationLine"
     )
@@ -42,6 +44,7 @@ def test_a_killed_service_is_said_and_found_again(mortal: Site, browser: Browser
     news = page.locator(".news")
     expect(news).to_contain_text("Connected again")
     expect(page.locator(".lost-banner")).to_be_hidden()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
     expect(loading).to_have_attribute("data-state", FRESH)
     otto.context.close()
 
@@ -57,3 +60,14 @@ def test_what_a_gauge_no_longer_reads_is_old(mortal: Site, browser: Browser) -> 
     expect(loading.locator(".age")).to_contain_text("OLD")
     assert not vera.wrong
     vera.context.close()
+
+
+def test_whoever_is_removed_sees_no_more(mortal: Site, browser: Browser) -> None:
+    olga = guest(browser, mortal, "olga")
+    page = olga.go("/")
+    expect(page.locator("[data-state-of='coating.mass_loading']")).to_be_visible()
+    mortal.tell("live", 5)
+    mortal.tell("remove", "olga")
+    # nobody touches the page
+    page.wait_for_url("**/login**")
+    olga.context.close()

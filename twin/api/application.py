@@ -48,7 +48,7 @@ def make_app(desk: Desk, secure: bool = False) -> FastAPI:
         app.include_router(part.router, prefix=PREFIX)
     app.include_router(operation.router)
     problems.install(app, _methods)
-    app.add_middleware(Headers, secure=secure)
+    app.add_middleware(Headers, secure=secure, refused=desk.door.refused)
     made: list[bytes] = []
 
     @app.get(f"{PREFIX}/openapi.json", include_in_schema=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
@@ -13,6 +14,7 @@ from twin.api.problems import problem
 LARGEST: Final = 256 * 1024
 """Bytes of a request's body."""
 API: Final = "/api/"
+Refused = Callable[[str, str], None]
 _EVERYWHERE: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -33,16 +35,18 @@ _YEAR: Final = "max-age=31536000"
 
 
 class Headers:
-    """ASGI middleware: security headers on every response, no large request to the API.
+    """ASGI middleware: security headers on every response, no large request, no path that climbs.
 
     Args:
         app: what it wraps.
         secure: served over TLS.
+        refused: takes why, and the address, of what is refused here.
     """
 
-    def __init__(self, app: ASGIApp, secure: bool) -> None:
+    def __init__(self, app: ASGIApp, secure: bool, refused: Refused) -> None:
         self._app = app
         self._secure = secure
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,12 +59,18 @@ class Headers:
                 self._add(MutableHeaders(scope=message), api)
             await send(message)
 
+        address = scope["client"][0] if scope.get("client") else "unknown"
+        if ".." in scope["path"].split("/"):
+            self._refused("path refused", address)
+            await problem(400, "path", "a path has no '..'")(scope, receive, answer)
+            return
         if not api:
             await self._app(scope, receive, answer)
             return
         taken = 0
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         if length.isdigit() and int(length) > LARGEST:
+            self._refused("large request refused", address)
             said = f"a request has at most {LARGEST} bytes"
             refused = problem(413, "too-large", said, {"Connection": "close"})
             await refused(scope, receive, answer)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from twin.desk import BusyError, DecidedError, ImplausibleError, UnknownError
+from twin.desk import BusyError, DecidedError, ElsewhereError, ImplausibleError, UnknownError
 from twin.desk.door import LoginRefusedError, ThrottledError
 from twin.desk.views import StateChange
 from twin.editing import EditRefusedError
@@ -95,8 +95,14 @@ def install(app: FastAPI, methods: Callable[[str], set[str]]) -> None:
         methods: of all routes that a path has.
     """
 
+    def told(request: Request, what: str, **details: object) -> None:
+        client = request.client.host if request.client is not None else "unknown"
+        app.state.desk.door.refused(what, client, **details)
+
     @app.exception_handler(RefusedError)
-    async def refused(_: Request, error: RefusedError) -> JSONResponse:
+    async def refused(request: Request, error: RefusedError) -> JSONResponse:
+        if error.kind == "other-origin":
+            told(request, "request of another site refused", path=request.url.path)
         return problem(error.status, error.kind, str(error), error.headers)
 
     @app.exception_handler(NotAllowedError)
@@ -118,6 +124,11 @@ def install(app: FastAPI, methods: Callable[[str], set[str]]) -> None:
 
     @app.exception_handler(UnknownError)
     async def unknown(_: Request, error: UnknownError) -> JSONResponse:
+        return problem(404, "unknown", str(error))
+
+    @app.exception_handler(ElsewhereError)
+    async def elsewhere(request: Request, error: ElsewhereError) -> JSONResponse:
+        told(request, "path refused", path=str(error)[:200])
         return problem(404, "unknown", str(error))
 
     @app.exception_handler(DecidedError)
@@ -155,6 +166,8 @@ def install(app: FastAPI, methods: Callable[[str], set[str]]) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         headers = dict(error.headers or {})
+        if error.status_code == 413:
+            told(request, "large request refused", path=request.url.path)
         if error.status_code == 405:
             headers["Allow"] = ", ".join(sorted(methods(request.url.path)))
         return problem(error.status_code, "http", str(error.detail), headers)

@@ -5,7 +5,7 @@
 
 from twin.desk.asking import Wish
 from twin.desk.desk import DecidedError, Desk
-from twin.desk.errors import BusyError, UnknownError
+from twin.desk.errors import BusyError, ElsewhereError, UnknownError
 from twin.desk.feed import Change, Happening, Points, Snapshot
 from twin.desk.laboratory import Entry, ImplausibleError
 from twin.desk.reader import Reader
@@ -16,6 +16,7 @@ __all__ = [
     "Change",
     "DecidedError",
     "Desk",
+    "ElsewhereError",
     "Entry",
     "Happening",
     "ImplausibleError",

@@ -27,7 +27,7 @@ MOST_KEPT: Final = 10_000
 MOST_WAITING: Final = 16
 """Logins that may wait for their thread: each takes 64 MiB for some 50 ms."""
 AGAIN: Final = 60.0
-"""Seconds after which a wrong token from the same address is audited again."""
+"""Seconds after which a refused request from the same address is audited again."""
 TRUSTED: Final = 2.0
 """Seconds for which a session or token that was looked up is taken for good."""
 MOST_TRUSTED: Final = 1_000
@@ -50,6 +50,13 @@ class _Wrong:
     count: int
     last: float
     told: bool = False
+
+
+@dataclass(slots=True)
+class _Refused:
+    told: float
+    more: int = 0
+    """Refused since, and not audited."""
 
 
 class Throttle:
@@ -127,7 +134,7 @@ class Door:
         self._thread = ThreadPoolExecutor(1, "door")
         self._hashing = ThreadPoolExecutor(1, "passwords")
         self._waiting = 0
-        self._refused: OrderedDict[str, float] = OrderedDict()
+        self._refused: OrderedDict[tuple[str, str], _Refused] = OrderedDict()
         self._trusted: OrderedDict[tuple[str, str], tuple[float, User]] = OrderedDict()
 
     def close(self) -> None:
@@ -191,15 +198,28 @@ class Door:
     async def of_token(self, secret: str, address: str) -> User | None:
         """Whose token this is; None where it has expired or is none.
 
-        That is audited, for one address once a minute: a machine with an old token asks on and on.
+        That is audited.
         """
         user = await self._known("token", secret, self.users.of_token)
-        if user is None and self._now() - self._refused.get(address, -AGAIN) >= AGAIN:
-            self._refused[address] = self._now()
-            if len(self._refused) > MOST_KEPT:
-                self._refused.popitem(last=False)
-            self._audit("", "token refused", {"address": address})
+        if user is None:
+            self.refused("token refused", address)
         return user
+
+    def refused(self, what: str, address: str, **details: object) -> None:
+        """Audit that a request was refused before anybody looked at what it wants.
+
+        For one reason and address once a minute, with how many there were since: a machine with an
+        old token asks on and on, and nobody may fill the disk with refusals.
+        """
+        found = self._refused.get((what, address))
+        if found is not None and self._now() - found.told < AGAIN:
+            found.more += 1
+            return
+        more = {"more_before": found.more} if found is not None and found.more else {}
+        self._refused[what, address] = _Refused(self._now())
+        if len(self._refused) > MOST_KEPT:
+            self._refused.popitem(last=False)
+        self._audit("", what, {"address": address, **details, **more})
 
     async def anybody(self) -> bool:
         """Whether there is any account yet."""

@@ -7,5 +7,9 @@ class UnknownError(LookupError):
     """There is no such step, series, recommendation, roll, alarm, entry or recording."""
 
 
+class ElsewhereError(UnknownError):
+    """A name that would lead out of the folder of the recordings."""
+
+
 class BusyError(RuntimeError):
     """Others ask the same; try again in a moment."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,6 +29,8 @@ from twin.screen.words import LANGUAGES, Words
 log = structlog.get_logger()
 MOST_WAITING: Final = 4
 """Messages that wait for one page."""
+CHECKED: Final = 5.0
+"""Seconds after which it is asked again whether somebody may still look."""
 OVERTAKEN: Final = ("proposed", "superseded")
 KINDS: Final = ("predicted", "low", "high", "measured", "residual")
 
@@ -303,13 +305,19 @@ class Hub:
         return end
 
     async def serve(
-        self, socket: WebSocket, language: str, step: str, meanwhile: list[str]
+        self,
+        socket: WebSocket,
+        language: str,
+        step: str,
+        meanwhile: list[str],
+        allowed: Callable[[], Awaitable[bool]],
     ) -> None:
-        """Send to a page until it goes."""
+        """Send to a page until it goes, or whoever looks is not `allowed` to any more."""
         watcher = Watcher(language, step)
         gone = asyncio.create_task(_until_gone(socket))
         # what changes while the whole is put together comes after it
         self._watchers.add(watcher)
+        checked = time.monotonic()
         try:
             first = await self._whole(watcher)
             first["meanwhile"] = meanwhile
@@ -321,6 +329,11 @@ class Hub:
                 if gone in done:
                     message.cancel()
                     return
+                if time.monotonic() - checked > CHECKED:
+                    checked = time.monotonic()
+                    if not await allowed():
+                        await socket.close(code=4401)
+                        return
                 await socket.send_text(message.result())
         except (WebSocketDisconnect, RuntimeError):
             return

@@ -105,7 +105,8 @@ def _head(visit: Visit, logout: Callable[[], object]) -> None:
     el("span", visit.reader.configuration.name, "name", title=visit.reader.configuration.name)
     with el("span", classes="flow nowrap"):
         said("link", "dot")
-        el("strong", words("live") if visit.live else words("not_live"))
+        el("strong", words("live") if visit.live else words("not_live"), "while-heard")
+        el("strong", words("not_heard"), "while-lost")
     with el("span", classes="flow nowrap", title=words("line_time")):
         icon("schedule")
         el("span", "–", "clock number", data_clock="time")

@@ -308,10 +308,16 @@ class Screen:
             since_ms: int = 0,
         ) -> None:
             if not of_own_page(socket.headers):
+                address = socket.client.host if socket.client is not None else "unknown"
+                self._desk.door.refused("request of another site refused", address)
                 await socket.close(4403)
                 return
             await socket.accept()
-            if await self._user(socket.cookies) is None:
+
+            async def may_look() -> bool:
+                return await self._user(socket.cookies) is not None
+
+            if not await may_look():
                 await socket.close(4401)
                 return
             try:
@@ -328,7 +334,7 @@ class Screen:
                 if since_ms and not replay
                 else []
             )
-            await look.hub.serve(socket, language, step, told)
+            await look.hub.serve(socket, language, step, told, may_look)
 
         for address, call in (
             ("trend", trend),

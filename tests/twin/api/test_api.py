@@ -88,7 +88,7 @@ async def test_rolls_are_exported_for_the_slitter(api: Asked) -> None:
     assert table.num_rows > 10
     for path in ("/rolls/../../etc/passwd/cuts", "/rolls/%2e%2e%2fledger.sqlite", "/rolls/99/cuts"):
         refused = await api.viewer.get(path)
-        assert refused.status_code in (404, 422)
+        assert refused.status_code in (400, 404, 422)
         assert refused.headers["content-type"] == "application/problem+json"
 
 
@@ -100,6 +100,12 @@ async def test_a_recording_is_never_looked_for_elsewhere(api: Asked) -> None:
     for name in outside:
         refused = await api.viewer.post("/replays", json={"recording": name})
         assert refused.status_code in (404, 422), name
+    climbing = await api.nobody.get("/%2e%2e/%2e%2e/etc/passwd")
+    assert climbing.status_code == 400
+    await until(lambda: not api.served.service.entries.waiting)
+    names = [what for _, what in await api.audited()]
+    # of one reason and address once a minute
+    assert names.count("path refused") == 1
     # what is there is found, and said to be damaged
     damaged = await api.viewer.post("/replays", json={"recording": "shift"})
     assert damaged.status_code == 409
@@ -173,11 +179,13 @@ async def test_a_session_is_a_cookie_that_scripts_and_other_sites_cannot_use(api
     assert over.status_code == 401
     assert "log in again" in over.json()["detail"]
     await until(lambda: not api.served.service.entries.waiting)
-    assert [what for who, what in await api.audited() if who == "engineer-user"] == [
+    names = await api.audited()
+    assert [what for who, what in names if who == "engineer-user"] == [
         "logout",
         "set mode",
         "login",
     ]
+    assert names.count(("", "request of another site refused")) == 1
 
 
 async def test_wrong_passwords_are_slowed_down(api: Asked) -> None:
@@ -239,6 +247,8 @@ async def test_every_response_is_guarded(api: Asked) -> None:
 
     chunked = await api.engineer.post("/what-if", content=endless())
     assert chunked.status_code == 413
+    await until(lambda: not api.served.service.entries.waiting)
+    assert (await api.audited()).count(("", "large request refused")) == 1
 
 
 async def test_times_are_words_and_methods_are_named(api: Asked) -> None:

@@ -24,6 +24,7 @@ WORDS: Final[dict[str, str]] = {
     "language_is": "Language: switch to English",
     "theme": "Hell oder dunkel",
     "live": "Live",
+    "not_heard": "NICHT LIVE",
     "logout": "Abmelden",
     "account": "Konto",
     "line_time": "Linienzeit",

@@ -24,6 +24,7 @@ WORDS: Final[dict[str, str]] = {
     "language_is": "Sprache: auf Deutsch umstellen",
     "theme": "Light or dark",
     "live": "Live",
+    "not_heard": "NOT LIVE",
     "logout": "Sign out",
     "account": "Account",
     "line_time": "Line time",
