@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -29,6 +30,8 @@ TWIN: Final = "twin"
 WRITE_BEGINS: Final = "write begins"
 WRITE_ENDS: Final = ("written", "write failed")
 MODE_SET: Final = "set mode"
+_BUSY: Final = 5.0
+"""Seconds to wait for others who write."""
 _ATTEMPTS: Final = 20
 """To add to the audit trail, while others add to it too."""
 
@@ -655,9 +658,17 @@ def _once(
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute(f"PRAGMA busy_timeout={round(1000 * _BUSY)}")
+    # a file keeps this mode; where several are the first to open it, sqlite does not wait by itself
+    end = monotonic() + _BUSY
+    while cursor.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if monotonic() > end:
+                raise
+            sleep(0.01)
     cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA busy_timeout=5000")
     cursor.close()
 
 
