@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right, insort
 from collections.abc import Sequence
 from typing import Final
@@ -21,7 +22,8 @@ FIRST: Final = 60
 """Measurements whose own quantile is the margin, before it is tracked."""
 ROW: Final = 60
 """Measurements inside one after the other, by chance once in 550, that say it is too wide."""
-HISTORY: Final = 50_000
+HISTORY: Final = 8192
+"""Measurements whose margins are kept: twice what predictions are remembered for."""
 
 
 class Margin:
@@ -43,8 +45,8 @@ class Margin:
         self._level = 0.0
         self._first: list[float] = []
         self._inside: list[float] = []
-        self._times: list[int] = []
-        self._levels: list[float] = []
+        self._times = array("q")
+        self._levels = array("d")
 
     def update(self, read: Ints, left: Ints, score: Floats) -> None:
         """Take |residual| / sigma of segments in order of the time at which they were read.
@@ -71,12 +73,12 @@ class Margin:
                     self._inside.clear()
             self._times.append(now)
             self._levels.append(self._level)
-        if len(self._times) > 2 * HISTORY:
+        if len(self._times) > HISTORY + HISTORY // 4:
             del self._times[:-HISTORY], self._levels[:-HISTORY]
 
     def snapshot(self) -> Snapshot:
         """What it has learned."""
-        times, levels = np.array(self._times, np.int64), np.array(self._levels)
+        times, levels = np.array(self._times, np.int64), np.array(self._levels, np.float64)
         first = np.array(self._first)
         inside = np.array(self._inside)
         return {
@@ -88,7 +90,8 @@ class Margin:
         """Take what another gave."""
         self._level, self._first = state["level"], state["first"].tolist()
         self._inside = state["inside"].tolist()
-        self._times, self._levels = state["times"].tolist(), state["levels"].tolist()
+        self._times = array("q", state["times"].tolist())
+        self._levels = array("d", state["levels"].tolist())
 
     def _stated(self, time: int) -> float:
         index = bisect_right(self._times, time) - 1

@@ -20,7 +20,8 @@ ALARM: Final = 8.0
 """Cumulative sum, in sigma, that says that the process has shifted: by chance once in 10^6."""
 MISMATCH: Final = 0.1
 """Share of a change of the model's output by which the change may be another."""
-HISTORY: Final = 50_000
+HISTORY: Final = 8192
+"""Measurements whose states are kept: twice what predictions are remembered for."""
 
 
 class BiasEstimator:
