@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import lsq_linear
 from scipy.special import ndtr
 
 from twin.configuration.models import LineConfiguration, SetpointConfiguration
@@ -313,8 +314,6 @@ class Advisor:
         outputs: Callable[[Floats], Floats],
     ) -> Floats:
         """The best of the settings within `room`, lowest and highest by handle; SI."""
-        from scipy.optimize import lsq_linear  # half a second that a restart has better use for
-
         span = np.array([handle.max_step for handle in handles])
         low, high = room[0], room[1] + 1e-12 * span
         target = np.array([goal.target for goal in goals])
