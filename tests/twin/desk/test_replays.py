@@ -50,9 +50,9 @@ async def test_a_recording_that_breaks_off_ends_its_replay_and_says_why() -> Non
     playback = replays.get(opened.id)
     assert await replays.states() == (opened,)
     await playback.set_speed(None)
-    await playback.play()
 
     async def look_on() -> None:
+        await playback.play()
         while True:
             await playback.state()
 
