@@ -76,7 +76,7 @@ class ServedLine:
         def waits() -> bool:
             return any(each.state == "proposed" for each in found.values())
 
-        await self.advance(600, waits)
+        await self.advance(2400, waits)
         return next(each.id for each in found.values() if each.state == "proposed")
 
 
