@@ -56,11 +56,11 @@ class DuckDBHistorian:
 
     settles: Final = 0.0
 
-    def __init__(self, path: Path, tags: TagTable, *, memory_mb: int = 512) -> None:
+    def __init__(self, path: Path, tags: TagTable, *, memory_mb: int = 64) -> None:
         """Open or create the file.
 
         Args:
-            memory_mb: bound of DuckDB's own memory, MB.
+            memory_mb: bound of DuckDB's own memory, MB; the system caches the file, too.
         """
         self._path = path
         self._tags = tags

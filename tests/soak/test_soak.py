@@ -6,6 +6,7 @@ OPC UA and MQTT; half an hour of it is a day and a half of a line at 3 m/min.
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -20,7 +21,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.servers import Broker, broker
 from tests.system.test_operation import Plant, plant_on, until, write
+from twin.configuration.models import LineConfiguration
 from twin.control import ask
+from twin.historian import DuckDBHistorian
+from twin.samples import SampleBatch
 
 __all__ = ["broker"]
 
@@ -31,6 +35,9 @@ PER_LINE_SECOND = 28.0
 WARM = min(14.0, 0.6 * MINUTES)
 """Minutes until what is remembered is full: 16 h of the line, of which signals are kept for 6 h and
 what was predicted for 2 km, which take 11 h."""
+DAY = 86_400 * 10**9
+YESTERDAY = 6_000_000
+"""Samples in the historian at the start: reading them fills what DuckDB may keep in memory."""
 MB = 1e6
 
 
@@ -83,7 +90,26 @@ def plant(broker: Broker, tmp_path: Path) -> Iterator[Plant]:
         # where the machine does not keep up, what comes an hour of the line late is still used
         content = yaml.safe_load(running.config.read_text())
         write(running.config, {**content, "oldest": "7 day"})
+        remember_yesterday(running)
         yield running
+
+
+def remember_yesterday(plant: Plant) -> None:
+    """A day before this one in the historian: a line that is not new."""
+    line = LineConfiguration.model_validate(yaml.safe_load(plant.config.read_text()))
+    tags, random = line.tag_table(), np.random.default_rng(1)
+    parts = np.linspace(plant.epoch - DAY, plant.epoch, 61).astype(np.int64)
+    with DuckDBHistorian(plant.folder / "historian.duckdb", tags) as historian:
+        for start, end in itertools.pairwise(parts.tolist()):
+            size = YESTERDAY // (len(parts) - 1)
+            historian.append(
+                SampleBatch(
+                    random.integers(0, len(line.tags), size).astype(np.int32),
+                    np.sort(random.integers(start, end, size)),
+                    random.normal(size=size),
+                    np.zeros(size, np.uint32),
+                )
+            )
 
 
 @pytest.mark.soak
@@ -94,6 +120,9 @@ def test_nothing_grows(plant: Plant) -> None:
     with plant.twin() as running:
         process = psutil.Process(running.pid)
         until(lambda: plant.metres() > 5, 300.0)
+        # a backup reads all that the historian has
+        copy = {"do": "backup", "folder": str(plant.folder.parent / "backup")}
+        assert ask(plant.folder, copy, 300.0)["ok"]
         began = time.monotonic()
         pause = max(5.0, MINUTES * 60 / 60)
         while time.monotonic() - began < MINUTES * 60:
