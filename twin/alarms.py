@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 from twin.ingest import NANOSECONDS
 from twin.snapshot import Snapshot
 
-Source = Literal["diagnosis", "trust", "connector", "store", "job"]
+Source = Literal["diagnosis", "residual", "trust", "connector", "store", "job"]
 Priority = Literal["critical", "high", "medium", "low"]
 State = Literal["unacknowledged", "returned", "acknowledged", "shelved", "cleared"]
 """The most urgent first. Returned: over, but not yet seen. Cleared: over and seen."""

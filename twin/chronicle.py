@@ -20,15 +20,18 @@ from twin.samples import Floats, Ints, SampleBatch
 from twin.tags import TagTable
 from twin.trust import ModeChange
 
-KINDS: Final = ("predicted", "low", "high", "measured", "residual", "position")
+KINDS: Final = (
+    "predicted", "low", "high", "measured", "residual", "ewma", "cusum", "position",
+)  # fmt: skip
 
 
 class Chronicle:
     """Turns the core's events into samples of derived tags, and into events of the line.
 
     What a gauge measures is kept when the material has passed the gauge: what had been predicted
-    for it with its 90 % interval, what was measured, the residual, and where on the coated web it
-    is. What no gauge measures is kept when it is predicted, and when a laboratory has measured it.
+    for it with its 90 % interval, what was measured, the residual, its control charts, and where
+    on the coated web it is. What no gauge measures is kept when it is predicted, and when a
+    laboratory has measured it.
 
     Args:
         line: the configuration.
@@ -93,6 +96,7 @@ class Chronicle:
         values = {"measured": event.measured, "residual": event.residual}
         if name in self._gauged:
             values |= self._said(event.predicted, event.sigma, event.segments)
+            values |= {"ewma": event.ewma, "cusum": event.cusum}
         return self._samples(name, event.time, values)
 
     def _predicted(self, event: Prediction) -> list[SampleBatch]:

@@ -9,14 +9,16 @@ from typing import Final
 
 import numpy as np
 
+from twin.alarms import Report
 from twin.configuration.models import LineConfiguration
+from twin.control_chart import ControlChart, Shift, evidence
 from twin.estimation import BiasEstimator
 from twin.material import MaterialTable
 from twin.passage import Column, Passage
 from twin.prediction import Predictor, station_web
 from twin.samples import Bools, Floats, Ints
 from twin.tracking import Tracker
-from twin.units import to_si
+from twin.units import difference_unit, to_si
 
 NEVER: Final = 2**62
 
@@ -37,6 +39,9 @@ class Comparison:
     """Measured minus predicted; NaN where there was no prediction or the material has a splice."""
     sigma: Floats
     """Of the prediction, as it was stated when the material left the step; NaN without one."""
+    ewma: Floats
+    """Control charts, in sigma; NaN where a residual does not count: see `ControlChart`."""
+    cusum: Floats
 
 
 def gauge_columns(line: LineConfiguration, tags: Mapping[str, int]) -> list[Column]:
@@ -85,6 +90,8 @@ class Comparator:
         self._table = table
         self._tracker = tracker
         self._estimators = estimators
+        self.charts = {name: ControlChart() for name in estimators}
+        """By `step.output`."""
         self.last: dict[str, int] = {}
         """The segment that an estimator has learned from last, by `step.output`."""
         self._calculated = {
@@ -141,7 +148,10 @@ class Comparator:
         measured = np.array([value])
         residual = measured - predicted
         sigma = self._stated(name, segments)
-        return Comparison(step, output, segments, times, predicted, measured, residual, sigma)
+        none = np.full(1, np.nan)
+        return Comparison(
+            step, output, segments, times, predicted, measured, residual, sigma, none, none
+        )
 
     def _learn(
         self,
@@ -207,8 +217,10 @@ class Comparator:
 
     def compare(
         self, step: str, output: str, read: Passage, followed: Ints | None = None
-    ) -> Comparison:
+    ) -> tuple[Comparison, list[Report]]:
         """Measurements beside the predictions that were made when the material left the step.
+
+        Reported is where corrected predictions stay beside what is measured.
 
         Args:
             step: the step.
@@ -228,9 +240,21 @@ class Comparator:
         left = self._table.time(f"{name}.sigma", read.segments)
         self._predictor.margins[name].update(read.time[known], left[known], score[known])
         sigma = self._stated(name, read.segments)
-        return Comparison(
-            step, output, read.segments, read.time, predicted, read.value, residual, sigma
+        charted, shifts = self.charts[name].update(
+            read.time, np.where(known, residual / sigma, np.nan)
         )
+        comparison = Comparison(
+            step, output, read.segments, read.time, predicted, read.value, residual, sigma,
+            charted.ewma, charted.cusum,
+        )  # fmt: skip
+        return comparison, [self._report(comparison, shift) for shift in shifts]
+
+    def _report(self, comparison: Comparison, shift: Shift) -> Report:
+        name = f"{comparison.step}.{comparison.output}"
+        unit = difference_unit(self._line.steps[comparison.step].outputs[comparison.output].unit)
+        sigma = float(comparison.sigma[np.searchsorted(comparison.time, shift.time)])
+        said = evidence(name, shift, sigma / to_si(unit)[0], unit)
+        return Report(shift.time, "residual", "shifted", name, shift.lasts, evidence=said)
 
     def _stated(self, name: str, segments: Ints) -> Floats:
         """The honest sigma that a prediction had when the material left the step, SI."""

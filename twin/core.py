@@ -320,7 +320,9 @@ class Core:
                 predictions.append(self.predictor.correct(said))
                 doubts += self._judge_domain(predictions[-1])
             for of, output, measured, segments in found:
-                comparisons.append(self._comparator.compare(of, output, measured, segments))
+                comparison, reports = self._comparator.compare(of, output, measured, segments)
+                comparisons.append(comparison)
+                doubts += reports
                 followed = measured.where(np.isin(measured.segments, segments))
                 judgements += self._promises.read(of, output, followed)
         events: list[CoreEvent] = [*map(self.predictor.honest, predictions), *comparisons]
@@ -552,6 +554,7 @@ class Core:
             "estimators": {name: each.snapshot() for name, each in self.estimators.items()},
             "predictor": self.predictor.snapshot(),
             "learned": dict(self._comparator.last),
+            "charts": {name: each.snapshot() for name, each in self._comparator.charts.items()},
             "diagnosis": self.diagnosis.snapshot(),
             "alarms": self.alarms.snapshot(),
             "trust": self.trust.snapshot(),
@@ -595,6 +598,9 @@ class Core:
                 self.estimators[name].restore(estimator)
         self.predictor.restore(state["predictor"])
         self._comparator.last = dict(state["learned"])
+        for name, chart in state["charts"].items():
+            if name in self._comparator.charts:
+                self._comparator.charts[name].restore(chart)
         self.diagnosis.restore(state["diagnosis"])
         self.alarms.restore(state["alarms"])
         self.trust.restore(state["trust"])

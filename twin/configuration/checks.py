@@ -24,7 +24,7 @@ from twin.configuration.web_checks import check_batches, check_webs
 __all__ = ["Finding", "ModelNames", "check"]
 
 
-_DERIVED = ("predicted", "measured", "residual", "challenger")
+_DERIVED = ("predicted", "measured", "residual", "ewma", "cusum", "challenger")
 """What the twin adds to the name of an output."""
 
 

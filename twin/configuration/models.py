@@ -456,6 +456,8 @@ class LineConfiguration(Section):
                 ("residual", difference_unit(output.unit)),
                 ("low", output.unit),
                 ("high", output.unit),
+                ("ewma", "1"),
+                ("cusum", "1"),
                 ("position", "m"),
                 *((("challenger", output.unit),) if step.challenger is not None else ()),
             )

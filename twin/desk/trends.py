@@ -16,7 +16,9 @@ from twin.tags import Tag, TagTable
 Along = Literal["time", "web"]
 MOST_POINTS: Final = 10_000
 MOST_SERIES: Final = 24
-KINDS: Final = ("predicted", "low", "high", "measured", "residual", "challenger")
+KINDS: Final = (
+    "predicted", "low", "high", "measured", "residual", "ewma", "cusum", "challenger",
+)  # fmt: skip
 """Of derived series: what can be drawn along the web."""
 
 

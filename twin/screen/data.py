@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from twin.chain import readable
+from twin.control_chart import CUSUM_LIMIT, EWMA_LIMIT
 from twin.desk.trends import Along, Series
 from twin.desk.views import Parameter, RollMap, RollParameter
 from twin.ingest import NANOSECONDS
@@ -32,7 +33,7 @@ MOST_CELLS: Final = 1200
 
 
 async def trend(reader: Source, name: str, along: Along, seconds: float) -> dict[str, Any]:
-    """A parameter's history as rows: abscissa, predicted, low, high, measured, residual.
+    """A parameter's history as rows: abscissa, predicted, low, high, measured, residual, charts.
 
     Args:
         reader: of the line or of a recording.
@@ -61,6 +62,7 @@ async def trend(reader: Source, name: str, along: Along, seconds: float) -> dict
         "target": parameter.target,
         "limits": parameter.limits,
         "control": _control(rows),
+        "charts": {"ewma": EWMA_LIMIT, "cusum": CUSUM_LIMIT},
         "end": end * 1e-6,
         "points": rows,
     }
@@ -93,9 +95,9 @@ def _rows(series: dict[str, Series], scale: float) -> list[list[float | None]]:
 
 
 def _drawn(kind: str, found: Series) -> Floats:
-    if kind != "residual":
+    if kind not in ("residual", "ewma", "cusum"):
         return found.mean
-    # a spike must not vanish in a mean
+    # what sticks out must not vanish in a mean
     return np.where(np.abs(found.minimum) > np.abs(found.maximum), found.minimum, found.maximum)
 
 

@@ -32,7 +32,7 @@ MOST_WAITING: Final = 4
 CHECKED: Final = 5.0
 """Seconds after which it is asked again whether somebody may still look."""
 OVERTAKEN: Final = ("proposed", "superseded")
-KINDS: Final = ("predicted", "low", "high", "measured", "residual")
+KINDS: Final = ("predicted", "low", "high", "measured", "residual", "ewma", "cusum")
 
 Values = dict[str, dict[str, Any]]
 
@@ -251,7 +251,7 @@ def trend_rows(points: Mapping[str, Points], parameter: str) -> list[list[float 
         if found is None:
             continue
         for at, where, value in zip(found.time, found.position, found.value, strict=True):
-            row = rows.setdefault(at, [float(at), where, None, None, None, None, None])
+            row = rows.setdefault(at, [float(at), where, *(None for _ in KINDS)])
             row[2 + index] = value
     return [rows[at] for at in sorted(rows)]
 

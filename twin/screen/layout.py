@@ -40,6 +40,9 @@ BROWSER_WORDS: Final = (
     "target",
     "control_limit",
     "residual",
+    "ewma",
+    "cusum",
+    "of_limit",
 )
 
 

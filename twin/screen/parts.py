@@ -310,7 +310,7 @@ def key(words: Words) -> None:
 
 def chart(
     words: Words,
-    kind: Literal["trend", "residual", "map", "series"],
+    kind: Literal["trend", "residual", "control", "map", "series"],
     title: str,
     source: str,
     classes: str = "chart",

@@ -110,6 +110,27 @@ function residualOption(chart) {
   };
 }
 
+/** EWMA and CUSUM of the residuals, each as share of its limit. */
+function controlOption(chart) {
+  const { size, text, axis } = base();
+  const { charts: limits } = chart.data;
+  const share = (column, limit) => broken(chart, (row) => (row[column] === null || row[column] === undefined ? null : (100 * row[column]) / limit));
+  const ends = [100, 0, -100].map((level) => ({ ...line(level, String(level), level === 100 ? word("control_limit") : ""), lineStyle: { type: level ? "dashed" : "solid", color: css("--edge-strong"), width: level ? 1.5 : 1 } }));
+  return {
+    animation: false, textStyle: text,
+    grid: { left: 3.4 * size, right: 0.8 * size, top: 0.9 * size, bottom: 3.2 * size },
+    legend: { bottom: 0, left: 3.4 * size, itemHeight: 0.6 * size, textStyle: text, data: [word("ewma"), word("cusum")] },
+    tooltip: { trigger: "axis", ...tip(text), valueFormatter: (v) => `${number(v, 0)} % ${word("of_limit")}` },
+    xAxis: abscissa(chart.axis, axis),
+    yAxis: { type: "value", ...axis, splitNumber: 4, axisLabel: { ...axis.axisLabel, formatter: (v) => `${number(v, 0)} %` }, min: (v) => Math.min(v.min, -130), max: (v) => Math.max(v.max, 130) },
+    dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "shift" }],
+    series: [
+      { id: "ewma", type: "line", name: word("ewma"), symbol: "none", color: css("--ink"), lineStyle: { width: 1.8 }, data: share(6, limits.ewma), markLine: { symbol: "none", silent: true, animation: false, data: ends, label: { ...text } } },
+      { id: "cusum", type: "line", name: word("cusum"), symbol: "none", color: css("--ink-soft"), lineStyle: { width: 1.5, type: "dotted" }, data: share(7, limits.cusum) },
+    ],
+  };
+}
+
 /** A structure parameter along the rolls, and across them where a gauge traverses. */
 function mapOption(chart) {
   const { size, text, axis } = base();
@@ -155,7 +176,7 @@ function seriesOption(chart) {
   };
 }
 
-const options = { trend: trendOption, residual: residualOption, map: mapOption, series: seriesOption };
+const options = { trend: trendOption, residual: residualOption, control: controlOption, map: mapOption, series: seriesOption };
 
 function draw(chart) {
   if (!chart.data) return;
@@ -173,7 +194,9 @@ function describe(chart) {
   const said = chart.element.dataset.title ?? "";
   if (!last) { chart.element.setAttribute("aria-label", said); return; }
   const value = (column) => number(last[column], chart.data.digits);
+  const share = (column, limit) => `${number((100 * last[column]) / limit, 0)} %`;
   chart.element.setAttribute("aria-label", chart.kind === "residual" ? `${said}: ${value(5)} ${chart.data.unit}`
+    : chart.kind === "control" ? `${said}: ${word("ewma")} ${share(6, chart.data.charts.ewma)}, ${word("cusum")} ${share(7, chart.data.charts.cusum)}`
     : `${said}: ${word("predicted")} ${value(1)}, ${word("measured")} ${value(4)} ${chart.data.unit}`);
 }
 

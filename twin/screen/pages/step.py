@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 from nicegui import ui
 from nicegui.element import Element
@@ -130,12 +130,17 @@ class _Trends:
             self._charts.append(self._chart("trend", words("trend"), "chart"))
             el("h3", words("residuals"))
             self._charts.append(self._chart("residual", words("residuals"), "chart low"))
+            el("h3", words("control_charts"))
+            self._charts.append(self._chart("control", words("control_charts"), "chart low"))
+            el("p", words("control_help"), "small soft")
             el("p", words("chart_help"), "small soft")
 
-    def _chart(self, kind: str, title: str, classes: str) -> Element:
+    def _chart(
+        self, kind: Literal["trend", "residual", "control"], title: str, classes: str
+    ) -> Element:
         wrap = chart(
             self._visit.words,
-            "trend" if kind == "trend" else "residual",
+            kind,
             title,
             self._source(),
             classes,

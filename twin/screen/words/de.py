@@ -45,6 +45,9 @@ WORDS: Final[dict[str, str]] = {
     "limit": "Grenze",
     "residual": "Abweichung",
     "control_limit": "Eingriffsgrenze",
+    "ewma": "EWMA",
+    "cusum": "CUSUM",
+    "of_limit": "der Grenze",
     "value": "Wert",
     "unit": "Einheit",
     "name": "Name",
@@ -85,6 +88,9 @@ WORDS: Final[dict[str, str]] = {
     # step
     "trend": "Vorhergesagt gegen gemessen",
     "residuals": "Abweichungen mit Eingriffsgrenzen",
+    "control_charts": "Regelkarten der Abweichungen",
+    "control_help": "EWMA (Gewicht 0,2) und CUSUM (k 0,5) der Abweichungen in Sigma, je als Anteil "
+    "ihrer Grenze. Über 100 % folgt die Korrektur nicht; auf Dauer ist das ein Alarm.",
     "inputs": "Eingänge",
     "domain": "Bereich des Modells",
     "source": "Quelle",

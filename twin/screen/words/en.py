@@ -45,6 +45,9 @@ WORDS: Final[dict[str, str]] = {
     "limit": "Limit",
     "residual": "Residual",
     "control_limit": "Control limit",
+    "ewma": "EWMA",
+    "cusum": "CUSUM",
+    "of_limit": "of the limit",
     "value": "Value",
     "unit": "Unit",
     "name": "Name",
@@ -85,6 +88,9 @@ WORDS: Final[dict[str, str]] = {
     # step
     "trend": "Predicted against measured",
     "residuals": "Residuals with control limits",
+    "control_charts": "Control charts of the residuals",
+    "control_help": "EWMA (weight 0.2) and CUSUM (k 0.5) of residuals in sigma, each as share of "
+    "its limit. Beyond 100 % corrections do not follow; for long, that is an alarm.",
     "inputs": "Inputs",
     "domain": "Model's domain",
     "source": "Source",
