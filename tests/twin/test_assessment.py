@@ -297,7 +297,7 @@ def test_the_worst_window_of_coverage_is_found() -> None:
     one = np.ones(800)
     missed = np.where((segments >= 400) & (segments < 600) & (segments % 2 == 0), 3.0, 0.0)
     coverage.note(
-        Comparison("coating", "mass_loading", segments, when, missed, missed, missed, one)
+        Comparison("coating", "mass_loading", segments, when, missed, missed, missed, one, one, one)
     )
     whole, lowest = coverage.percent()
     assert whole == pytest.approx(87.5)
