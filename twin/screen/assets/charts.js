@@ -32,6 +32,20 @@ function line(level, name, label) {
   return { yAxis: level, name, label: { formatter: label, position: "insideEndTop" } };
 }
 
+/** What charts of one parameter share; `bottom` is the room below, in text sizes. */
+function frame(chart, bottom = 1.9) {
+  const { size, text, axis } = base();
+  return {
+    animation: false, textStyle: text,
+    grid: { left: 3.4 * size, right: 0.8 * size, top: 0.9 * size, bottom: bottom * size },
+    xAxis: abscissa(chart.axis, axis),
+    dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "shift" }],
+  };
+}
+
+/** A charted value as share of its limit, %. */
+const ofLimit = (value, limit) => (value === null ? null : (100 * value) / limit);
+
 /** The points of one line; where nothing came for long it is broken, not drawn through. */
 function broken(chart, value) {
   const known = chart.points.filter((row) => value(row) !== null && value(row) !== undefined);
@@ -48,7 +62,7 @@ function broken(chart, value) {
 
 /** Predicted against measured with its interval, target and limits. */
 function trendOption(chart) {
-  const { size, text, axis } = base();
+  const { text, axis } = base();
   const { data } = chart, digits = data.digits;
   const lines = [];
   if (data.target !== null) lines.push({ ...line(data.target, "target", word("target")), lineStyle: { type: "dashed", color: css("--edge-strong"), width: 1.5 } });
@@ -56,12 +70,9 @@ function trendOption(chart) {
   const at = (column) => broken(chart, (row) => row[column]);
   const both = (value) => broken(chart, (row) => (row[2] === null || row[3] === null ? null : value(row)));
   return {
-    animation: false, textStyle: text,
-    grid: { left: 3.4 * size, right: 0.8 * size, top: 0.9 * size, bottom: 1.9 * size },
+    ...frame(chart),
     tooltip: { trigger: "axis", ...tip(text), formatter: (rows) => tooltip(rows, chart), axisPointer: { lineStyle: { color: css("--edge-strong") } } },
-    xAxis: abscissa(chart.axis, axis),
     yAxis: { type: "value", scale: true, ...axis, axisLabel: { ...axis.axisLabel, formatter: (v) => number(v, digits) } },
-    dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "shift" }],
     series: [
       { id: "low", type: "line", stack: "band", stackStrategy: "all", symbol: "none", silent: true, lineStyle: { opacity: 0 }, data: both((row) => row[2]) },
       { id: "band", type: "line", stack: "band", stackStrategy: "all", symbol: "none", silent: true, lineStyle: { opacity: 0 }, areaStyle: { color: css("--twin"), opacity: 0.22 }, data: both((row) => row[3] - row[2]) },
@@ -84,7 +95,7 @@ function tooltip(rows, chart) {
 
 /** Measured less predicted with the limits within which it wanders by chance. */
 function residualOption(chart) {
-  const { size, text, axis } = base();
+  const { text, axis } = base();
   const { data } = chart;
   const outside = (value) => data.control && value !== null && (value < data.control.low || value > data.control.high);
   const limits = data.control ? [
@@ -93,13 +104,10 @@ function residualOption(chart) {
     { ...line(data.control.low, "low", ""), lineStyle: { type: "dashed", color: css("--edge-strong"), width: 1.5 } },
   ] : [];
   return {
-    animation: false, textStyle: text,
-    grid: { left: 3.4 * size, right: 0.8 * size, top: 0.9 * size, bottom: 1.9 * size },
+    ...frame(chart),
     tooltip: { trigger: "axis", ...tip(text), valueFormatter: (v) => `${number(v, data.digits + 1)} ${data.unit}` },
-    xAxis: abscissa(chart.axis, axis),
     yAxis: { type: "value", scale: false, ...axis, axisLabel: { ...axis.axisLabel, formatter: (v) => number(v, data.digits) },
       min: data.control ? (v) => Math.min(v.min, 1.25 * data.control.low) : undefined, max: data.control ? (v) => Math.max(v.max, 1.25 * data.control.high) : undefined },
-    dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "shift" }],
     series: [{
       id: "residual", type: "scatter", name: word("residual"), symbolSize: (v) => (outside(v[1]) ? 9 : 4), large: false,
       symbol: (v) => (outside(v[1]) ? "rect" : "circle"),
@@ -114,16 +122,13 @@ function residualOption(chart) {
 function controlOption(chart) {
   const { size, text, axis } = base();
   const { charts: limits } = chart.data;
-  const share = (column, limit) => broken(chart, (row) => (row[column] === null || row[column] === undefined ? null : (100 * row[column]) / limit));
+  const share = (column, limit) => broken(chart, (row) => ofLimit(row[column], limit));
   const ends = [100, 0, -100].map((level) => ({ ...line(level, String(level), level === 100 ? word("control_limit") : ""), lineStyle: { type: level ? "dashed" : "solid", color: css("--edge-strong"), width: level ? 1.5 : 1 } }));
   return {
-    animation: false, textStyle: text,
-    grid: { left: 3.4 * size, right: 0.8 * size, top: 0.9 * size, bottom: 3.2 * size },
+    ...frame(chart, 3.2),
     legend: { bottom: 0, left: 3.4 * size, itemHeight: 0.6 * size, textStyle: text, data: [word("ewma"), word("cusum")] },
     tooltip: { trigger: "axis", ...tip(text), valueFormatter: (v) => `${number(v, 0)} % ${word("of_limit")}` },
-    xAxis: abscissa(chart.axis, axis),
     yAxis: { type: "value", ...axis, splitNumber: 4, axisLabel: { ...axis.axisLabel, formatter: (v) => `${number(v, 0)} %` }, min: (v) => Math.min(v.min, -130), max: (v) => Math.max(v.max, 130) },
-    dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "shift" }],
     series: [
       { id: "ewma", type: "line", name: word("ewma"), symbol: "none", color: css("--ink"), lineStyle: { width: 1.8 }, data: share(6, limits.ewma), markLine: { symbol: "none", silent: true, animation: false, data: ends, label: { ...text } } },
       { id: "cusum", type: "line", name: word("cusum"), symbol: "none", color: css("--ink-soft"), lineStyle: { width: 1.5, type: "dotted" }, data: share(7, limits.cusum) },
@@ -194,7 +199,7 @@ function describe(chart) {
   const said = chart.element.dataset.title ?? "";
   if (!last) { chart.element.setAttribute("aria-label", said); return; }
   const value = (column) => number(last[column], chart.data.digits);
-  const share = (column, limit) => `${number((100 * last[column]) / limit, 0)} %`;
+  const share = (column, limit) => `${number(ofLimit(last[column], limit), 0)} %`;
   chart.element.setAttribute("aria-label", chart.kind === "residual" ? `${said}: ${value(5)} ${chart.data.unit}`
     : chart.kind === "control" ? `${said}: ${word("ewma")} ${share(6, chart.data.charts.ewma)}, ${word("cusum")} ${share(7, chart.data.charts.cusum)}`
     : `${said}: ${word("predicted")} ${value(1)}, ${word("measured")} ${value(4)} ${chart.data.unit}`);

@@ -10,6 +10,7 @@ from nicegui import ui
 from nicegui.element import Element
 
 from twin.configuration.models import Mode
+from twin.control_chart import SLACK, WEIGHT
 from twin.desk import UnknownError
 from twin.desk.views import CardView, EstimateView, InputView, Parameter, StepOverview, StepView
 from twin.screen.parts import (
@@ -132,7 +133,8 @@ class _Trends:
             self._charts.append(self._chart("residual", words("residuals"), "chart low"))
             el("h3", words("control_charts"))
             self._charts.append(self._chart("control", words("control_charts"), "chart low"))
-            el("p", words("control_help"), "small soft")
+            weight, slack = (words.number(each, 1) for each in (WEIGHT, SLACK))
+            el("p", words("control_help", weight=weight, slack=slack), "small soft")
             el("p", words("chart_help"), "small soft")
 
     def _chart(

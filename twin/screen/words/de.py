@@ -89,7 +89,7 @@ WORDS: Final[dict[str, str]] = {
     "trend": "Vorhergesagt gegen gemessen",
     "residuals": "Abweichungen mit Eingriffsgrenzen",
     "control_charts": "Regelkarten der Abweichungen",
-    "control_help": "EWMA (Gewicht 0,2) und CUSUM (k 0,5) der Abweichungen in Sigma, je als Anteil "
+    "control_help": "EWMA (Gewicht {weight}) und CUSUM (k {slack}) der Abweichungen in Sigma, je als Anteil "
     "ihrer Grenze. Über 100 % folgt die Korrektur nicht; auf Dauer ist das ein Alarm.",
     "inputs": "Eingänge",
     "domain": "Bereich des Modells",

@@ -89,7 +89,7 @@ WORDS: Final[dict[str, str]] = {
     "trend": "Predicted against measured",
     "residuals": "Residuals with control limits",
     "control_charts": "Control charts of the residuals",
-    "control_help": "EWMA (weight 0.2) and CUSUM (k 0.5) of residuals in sigma, each as share of "
+    "control_help": "EWMA (weight {weight}) and CUSUM (k {slack}) of residuals in sigma, each as share of "
     "its limit. Beyond 100 % corrections do not follow; for long, that is an alarm.",
     "inputs": "Inputs",
     "domain": "Model's domain",
