@@ -23,6 +23,9 @@ async def notify(service: Service, systemd: SystemdNotifier) -> None:
     """
     watchdog = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
     pace = min(PACE, watchdog / 3) if watchdog else PACE
+    if systemd.socket is not None:
+        # what a stuck systemd does not take is dropped; it must not hold up the line
+        systemd.socket.setblocking(False)
     try:
         while not service.running:
             # resuming may take long: it is at work as long as this loop is

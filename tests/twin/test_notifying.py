@@ -44,9 +44,13 @@ async def test_systemd_is_told_of_the_start_the_life_and_the_end(
                     told.extend(systemd.recv(4096).decode().split("\n"))
             return told
 
+        # as systemd does, while the service ends, too
+        asyncio.get_running_loop().add_reader(systemd, heard)
         async with running(tmp_path / "store") as service:
             notifying = asyncio.create_task(notify(service, notifier))
             await until(lambda: "READY=1" in heard())
+            # a systemd that reads nothing holds nobody up
+            assert not notifier.socket.getblocking()
             await until(lambda: "STATUS=follows the line" in heard())
             fed = told.count("WATCHDOG=1")
             await until(lambda: heard().count("WATCHDOG=1") > fed)
@@ -60,6 +64,7 @@ async def test_systemd_is_told_of_the_start_the_life_and_the_end(
             assert told.count("WATCHDOG=1") == fed
         await notifying
         assert heard()[-1] == "STOPPING=1"
+        asyncio.get_running_loop().remove_reader(systemd)
         notifier.socket.close()
 
 
