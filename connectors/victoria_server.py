@@ -6,6 +6,7 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from select import select
 from typing import Any, Final
@@ -28,7 +29,7 @@ _ANSWERS: Final = 30.0
 """Seconds until an answer comes."""
 _UNITS: Final = {"h": DAY // 24, "d": DAY, "w": 7 * DAY, "y": 365 * DAY, "": 31 * DAY}
 """Of its flags that say how long it keeps something, ms."""
-_STARTED: Final = re.compile(r"^vm_app_start_timestamp (\S+)", re.MULTILINE)
+_STARTED: Final = re.compile(r"^vm_app_start_timestamp (\d+)", re.MULTILINE)
 _FLAG: Final = re.compile(r'^flag\{name="(\w+)", ?value="([\d.]+)([hdwy]?)"', re.MULTILINE)
 
 Labels = dict[str, str]
@@ -64,7 +65,9 @@ class VictoriaServer:
             else HTTPConnection(host, port, timeout=_CONNECTS)
         )
         self.outage = Outage()
-        self._started: str | None = None
+        self._started: int | None = None
+        self._alive = 0
+        """When it answered last by its own clock, s since the epoch."""
         self._anew = False
         self.retention = 0.0
         """How long it keeps samples, ms."""
@@ -75,7 +78,11 @@ class VictoriaServer:
         self._http.close()
 
     def connect(self) -> None:
-        """Be connected, and look whether it is the process that was there before."""
+        """Be connected, and look whether it is the process that was there before.
+
+        It tells the second in which it began. One that had not outlived that second when it last
+        answered may be another that began in the same.
+        """
         waiting = self._http.sock
         if waiting is not None and not select([waiting], [], [], 0)[0]:
             return
@@ -85,6 +92,7 @@ class VictoriaServer:
         except OSError as error:
             raise self._unanswered(error) from error
         self._http.sock.settimeout(_ANSWERS)
+        outlived = self._started is None or self._alive > self._started
         figures = self._answer("GET", "/metrics", b"", {}).decode()
         started = _STARTED.search(figures)
         if started is None:
@@ -95,8 +103,8 @@ class VictoriaServer:
                 self.retention = float(number) * _UNITS[unit]
             elif name == "futureRetention":
                 self._ahead = float(number) * _UNITS[unit]
-        before, self._started = self._started, started[1]
-        self._anew |= before not in (None, started[1])
+        before, self._started = self._started, int(started[1])
+        self._anew |= before not in (None, self._started) or not outlived
 
     def check(self) -> None:
         """Raise an error, once, where another process answers than before.
@@ -194,6 +202,8 @@ class VictoriaServer:
         except (OSError, HTTPException) as error:
             raise self._unanswered(error) from error
         self.outage.end()
+        told = response.headers["Date"]
+        self._alive = int(parsedate_to_datetime(told).timestamp()) if told else 0
         return response, content
 
     def _unanswered(self, error: Exception) -> HistorianError:
