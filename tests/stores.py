@@ -110,6 +110,12 @@ class VictoriaMetrics(Server):
             *self._options,
         ]
 
+    def outlive(self) -> None:
+        """Wait for the end of the second in which it began: it tells no more of its start."""
+        first = int(self.get("/metrics").split(b"vm_app_start_timestamp ")[1].split()[0])
+        while int(time.time()) == first:
+            time.sleep(0.05)
+
 
 class InfluxDB1(Server):
     """InfluxDB 1 with a database `plant` and a user `admin`, whose password is `secret`."""

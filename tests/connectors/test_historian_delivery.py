@@ -88,6 +88,8 @@ def test_questions_to_a_server_that_does_not_answer_wait_once(
     server = started(kind, tmp_path)
     historian = historian_of(server)
     with server:
+        if isinstance(server, VictoriaMetrics):
+            server.outlive()
         historian.append(batch((0, 1, 1.0)))
         server.pause()
         for work in (

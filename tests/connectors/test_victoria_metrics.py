@@ -163,13 +163,6 @@ def test_buckets_reach_up_to_now(historian: VictoriaMetricsHistorian) -> None:
     assert found.count.tolist() == [10] * 12
 
 
-def outlive(server: VictoriaMetrics) -> None:
-    """Wait for the end of the second in which it began: it tells no more of its start."""
-    first = int(server.get("/metrics").split(b"vm_app_start_timestamp ")[1].split()[0])
-    while int(time.time()) == first:
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("outlived", [True, False])
 def test_a_restart_makes_one_append_fail_also_where_reads_noticed_it_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outlived: bool
@@ -179,7 +172,7 @@ def test_a_restart_makes_one_append_fail_also_where_reads_noticed_it_first(
         historian = VictoriaMetricsHistorian(at(server.url), "line", TAGS)
         historian.append(batch((0, 1, 1.0)))
         if outlived:
-            outlive(server)
+            server.outlive()
         historian.read([0], *ALL)
         server.kill()
         with pytest.raises(HistorianError):
@@ -196,7 +189,7 @@ def test_a_restart_makes_one_append_fail_also_where_reads_noticed_it_first(
 
 def test_a_connection_that_the_server_closed_is_no_restart(tmp_path: Path) -> None:
     with VictoriaMetrics(tmp_path / "victoria", options=["-http.idleConnTimeout=200ms"]) as server:
-        outlive(server)
+        server.outlive()
         historian = VictoriaMetricsHistorian(at(server.url), "line", TAGS)
         historian.append(batch((0, 1, 1.0)))
         waiting = historian._server._http.sock
