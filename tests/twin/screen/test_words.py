@@ -11,6 +11,7 @@ import pytest
 
 from twin.alarms import State
 from twin.configuration import bundled, load
+from twin.control_chart import LASTING, Shift, evidence
 from twin.screen.words import LANGUAGES, Words, de, digits, en, meaningful
 
 SOURCES = Path(__file__).parents[3] / "twin" / "screen"
@@ -69,6 +70,30 @@ def test_sentences_of_the_twin_are_translated_with_their_numbers_and_units() -> 
     assert Words("en").sentence(said).startswith("The next mass loading would be 164.2 instead of")
     assert Words("en").sentence("no reading of mass_loading") == "No reading of mass loading"
     assert Words("de").sentence("something new") == "Something new"
+
+
+def test_evidence_of_gauges_and_charts_is_translated() -> None:
+    said = (
+        "gauges.mass_loading reads +3.21 g/m^2 (+2.10 %) against the models and the other gauges, "
+        "since metre 52; the same material was read by gauges.wet_thickness, gauges.dry_thickness"
+    )
+    assert Words("de").sentence(said) == (
+        "Flächenbeladung (Messgeräte) liest +3,21 g/m² (+2,10 %) gegen die Modelle und die anderen "
+        "Messgeräte, seit Meter 52; dasselbe Material lasen Nassdicke (Messgeräte), "
+        "Trockendicke (Messgeräte)"
+    )
+    frozen = "gauges.mass_loading is frozen: 41 readings in a row are the same while the web moves"
+    assert Words("de").sentence(frozen) == (
+        "Flächenbeladung (Messgeräte) ist eingefroren: 41 Messwerte in Folge sind gleich, während "
+        "die Bahn läuft"
+    )
+    shift = Shift(time=0, mean=-4.2, lasts=True)
+    said = "; ".join(evidence("coating.mass_loading", shift, 0.5, "g/m^2"))
+    assert Words("de").sentence(said) == (
+        "Flächenbeladung (Beschichten) wird 2,1 g/m² unter der berichtigten Vorhersage gelesen; "
+        f"der gewichtete Mittelwert der Residuen liegt bei 4,2 Sigma, {LASTING}-mal in Folge "
+        "jenseits der Grenze"
+    )
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,8 @@ class Words:
     def _part(self, key: str, value: str) -> str:
         if key.startswith("name"):
             return self.name(value.strip().replace(" ", "_"))
+        if key.startswith("tag"):
+            return ", ".join(map(self.full, value.split(", ")))
         if key.startswith("number"):
             return value.replace(".", ",") if self.language == "de" else value
         if key.startswith("rest"):

@@ -477,4 +477,60 @@ PHRASES: Final[tuple[tuple[str, str], ...]] = (
     ),
     (r"(?P<name>[\w ]+) is not connected", "{name} ist nicht verbunden"),
     (r"its values are missing", "seine Werte fehlen"),
+    (r"(?P<tag>\S+) is frozen: (?P<rest>.+)", "{tag} ist eingefroren: {rest}"),
+    (r"(?P<tag>\S+) is frozen", "{tag} ist eingefroren"),
+    (r"(?P<tag>\S+) spikes: (?P<rest>.+)", "{tag} hat Ausreißer: {rest}"),
+    (r"(?P<tag>\S+) spikes", "{tag} hat Ausreißer"),
+    (r"(?P<tag>\S+) scatters more than usual: (?P<rest>.+)", "{tag} streut mehr als sonst: {rest}"),
+    (r"(?P<tag>\S+) scatters more than usual", "{tag} streut mehr als sonst"),
+    (r"(?P<tag>\S+) is biased", "{tag} liest falsch"),
+    (r"(?P<tag>\S+) drifts", "{tag} driftet"),
+    (
+        r"(?P<number>\S+) readings in a row are the same while the web moves",
+        "{number} Messwerte in Folge sind gleich, während die Bahn läuft",
+    ),
+    (
+        r"of two in a row (?P<number>\S+) % are usually equal",
+        "von zweien in Folge sind sonst {number} % gleich",
+    ),
+    (
+        r"(?P<number1>\S+) of the last (?P<number2>\S+) readings stand alone, far from those "
+        r"beside them",
+        "{number1} der letzten {number2} Messwerte stehen allein, weit von denen daneben",
+    ),
+    (
+        r"its readings scatter (?P<number>\S+) times as much as usual",
+        "seine Messwerte streuen {number}-mal so viel wie sonst",
+    ),
+    (
+        r"(?P<tag>\S+) reads (?P<number1>\S+) (?P<unit>.+) \((?P<number2>\S+) %\) against the "
+        r"models and the other gauges, since metre (?P<number3>\S+)",
+        "{tag} liest {number1} {unit} ({number2} %) gegen die Modelle und die anderen Messgeräte, "
+        "seit Meter {number3}",
+    ),
+    (
+        r"that explains the readings (?P<number>\S+) better than chance would",
+        "das erklärt die Messwerte um {number} besser als der Zufall",
+    ),
+    (
+        r"the next best cause, (?P<tag>.+), (?P<number>\S+) \(twice the logarithm of the "
+        r"likelihood ratio\)",
+        "die nächstbeste Ursache, {tag}, um {number} (doppelter Logarithmus des "
+        "Likelihood-Quotienten)",
+    ),
+    (r"the same material was read by (?P<tags>.+)", "dasselbe Material lasen {tags}"),
+    (
+        r"(?P<tag>\S+) is read (?P<number>\S+) (?P<unit>.+) above its corrected prediction",
+        "{tag} wird {number} {unit} über der berichtigten Vorhersage gelesen",
+    ),
+    (
+        r"(?P<tag>\S+) is read (?P<number>\S+) (?P<unit>.+) below its corrected prediction",
+        "{tag} wird {number} {unit} unter der berichtigten Vorhersage gelesen",
+    ),
+    (
+        r"the weighted mean of its residuals is (?P<number1>\S+) sigma, beyond its limit "
+        r"(?P<number2>\S+) times in a row",
+        "der gewichtete Mittelwert der Residuen liegt bei {number1} Sigma, {number2}-mal in Folge "
+        "jenseits der Grenze",
+    ),
 )
