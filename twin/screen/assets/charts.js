@@ -126,7 +126,7 @@ function controlOption(chart) {
   const ends = [100, 0, -100].map((level) => ({ ...line(level, String(level), level === 100 ? word("control_limit") : ""), lineStyle: { type: level ? "dashed" : "solid", color: css("--edge-strong"), width: level ? 1.5 : 1 } }));
   return {
     ...frame(chart, 3.2),
-    legend: { bottom: 0, left: 3.4 * size, itemHeight: 0.6 * size, textStyle: text, data: [word("ewma"), word("cusum")] },
+    legend: { bottom: 0, left: 3.4 * size, itemStyle: { opacity: 0 }, textStyle: text, data: [word("ewma"), word("cusum")] },
     tooltip: { trigger: "axis", ...tip(text), valueFormatter: (v) => `${number(v, 0)} % ${word("of_limit")}` },
     yAxis: { type: "value", ...axis, splitNumber: 4, axisLabel: { ...axis.axisLabel, formatter: (v) => `${number(v, 0)} %` }, min: (v) => Math.min(v.min, -130), max: (v) => Math.max(v.max, 130) },
     series: [
