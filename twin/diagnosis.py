@@ -491,7 +491,7 @@ class Diagnosis:
             moved = np.abs(inputs - web.last) > MOVED
             steady = not moved.any()
             if (np.abs(inputs - web.last)[web.unknown] > MOVED_UNKNOWN).any():
-                web.panel.begin_anew(web.panel.count)
+                web.panel.begin_anew()
         web.last = inputs
         web.calm = web.calm + 1 if steady else 0
         return web.calm > SETTLED
@@ -543,7 +543,7 @@ class Diagnosis:
                 return
         if process or best.cause.gauge is None:
             # a gauge that looks the same may be at work: nobody can tell, so that it is followed
-            web.panel.begin_anew(best.since, best.cause.signature, best.size)
+            web.panel.begin_anew(best)
             return
         gauge = web.gauges[best.cause.gauge]
         row = max(0, best.since - web.panel.first)

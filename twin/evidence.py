@@ -61,6 +61,9 @@ STEP: Final = 1.0
 """Score that a ramp must have more than a step."""
 NEAR: Final = 15
 """Rows by which the place of a new batch may be told wrong."""
+UNTOLD: Final = 20.0
+"""Score that it costs to suppose another batch where none is known: it came before this line was
+followed, or its number was lost."""
 BEFORE: Final = 3
 """Rows that are needed before a change."""
 HOUR: Final = 3600e9
@@ -79,7 +82,7 @@ class Cause:
     smear: float = 0.0
     """Rows over which it comes in: a machine acts over its length, a gauge at once."""
     batch: bool = False
-    """A property of the slurry batch: it differs from the start of a batch on, or not at all."""
+    """A property of the slurry batch: it differs from the start of a batch on, told or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +91,15 @@ class Found:
 
     cause: Cause
     score: float
-    """Twice the logarithm of the likelihood ratio against nothing having happened."""
+    """Twice the logarithm of the likelihood ratio against nothing having happened, less `UNTOLD`
+    where a batch must be supposed."""
     since: int
     """Number of the row from which on it acts."""
     ramp: bool
     size: float
     """Of the cause at the newest row, in units of its signature."""
+    supposed: bool = False
+    """Of a batch that nobody told of."""
 
 
 @dataclass(slots=True)
@@ -123,6 +129,10 @@ class Panel:
     _inputs: list[Floats] = field(default_factory=list)
     _time: list[int] = field(default_factory=list)
     _groups: list[tuple[int, int, int]] = field(default_factory=list)
+    """Batch, counted as they come, also those that had to be supposed; foil; era."""
+    _told: int = -1
+    """Number of the newest batch."""
+    _batch: int = 0
     _changes: list[Floats] = field(default_factory=list)
     """Covariance (m, m) of what changed with each era."""
 
@@ -139,7 +149,9 @@ class Panel:
         self._rows.append(row)
         self._inputs.append(inputs)
         self._time.append(time)
-        self._groups.append((batch, foil, len(self._changes)))
+        if batch != self._told:
+            self._told, self._batch = batch, self._batch + 1
+        self._groups.append((self._batch, foil, len(self._changes)))
         self.count += 1
         if len(self._rows) >= REMEMBERED + BLOCK and self.count % BLOCK == 0:
             for column in (self._rows, self._inputs, self._time, self._groups):
@@ -150,24 +162,26 @@ class Panel:
         """Number of the oldest row that is remembered."""
         return self.count - len(self._rows)
 
-    def begin_anew(self, since: int, signature: Floats | None = None, size: float = 0.0) -> None:
-        """The process has changed: from a row on, models may be wrong in another way.
+    def begin_anew(self, change: Found | None = None) -> None:
+        """The process has changed: models may be wrong in another way.
 
         Args:
-            since: number of the first such row, at most the one that comes next.
-            signature: (m,) of what changed; without one, every gauge may differ.
-            size: of what changed, in units of its signature.
+            change: what changed, and from which row on; without one, every gauge may differ from
+                the row on that comes next.
         """
         each = np.eye(len(self.uncertainty))
-        if signature is None:
+        if change is None:
             self._changes.append(ANEW**2 * each)
-        else:
-            self._changes.append(
-                ANEW**2 * np.outer(signature, signature) + (ASIDE * size) ** 2 * each
-            )
+            return
+        signature = change.cause.signature
+        self._changes.append(
+            ANEW**2 * np.outer(signature, signature) + (ASIDE * change.size) ** 2 * each
+        )
         era = len(self._changes)
-        for index in range(max(0, since - self.first), len(self._groups)):
-            self._groups[index] = (*self._groups[index][:2], era)
+        self._batch += change.supposed
+        for index in range(max(0, change.since - self.first), len(self._groups)):
+            batch, foil, _ = self._groups[index]
+            self._groups[index] = (batch + change.supposed, foil, era)
 
     def restate(self, rows: Floats) -> Floats:
         """Hold the same readings against other models; what could not be used still cannot.
@@ -198,6 +212,7 @@ class Panel:
             "inputs": np.array(self._inputs),
             "time": np.array(self._time, np.int64),
             "groups": np.array(self._groups, np.int64).reshape(-1, 3),
+            "batch": [self._told, self._batch],
             "changes": list(self._changes),
         }
 
@@ -207,6 +222,7 @@ class Panel:
         self._rows, self._inputs = list(state["rows"]), list(state["inputs"])
         self._time, self._changes = state["time"].tolist(), list(state["changes"])
         self._groups = [(batch, foil, era) for batch, foil, era in state["groups"].tolist()]
+        self._told, self._batch = state["batch"]
 
     def noise(self) -> Noise:
         """From differences along the web, which drifts and steps hardly touch (variogram).
@@ -350,11 +366,11 @@ class Panel:
         self,
         causes: Sequence[Cause],
         blocks: _Blocks,
-        shapes: tuple[Floats, Ints, Bools],
+        shapes: tuple[Floats, Ints, Bools, Floats],
         precision: Floats,
         weighted: Floats,
     ) -> list[Found]:
-        profiles, since, ramp = shapes
+        profiles, since, ramp, supposed = shapes
         if not len(profiles):
             return []
         seen = profiles @ weighted
@@ -369,14 +385,13 @@ class Panel:
             along = seen @ cause.signature
             with np.errstate(invalid="ignore", divide="ignore"):
                 power = np.einsum("i,oij,j->o", cause.signature, known, cause.signature)
-                score = np.where(power > 1e-9, along**2 / power, 0.0)
+                score = np.where(power > 1e-9, along**2 / power, 0.0) - supposed
             # a drift must be better than a step to be called one
             best = int(np.argmax(score - STEP * ramp))
             if score[best] > 0.0:
                 size = float(along[best] / power[best] * profiles[best, -1])
-                found.append(
-                    Found(cause, float(score[best]), int(since[best]), bool(ramp[best]), size)
-                )
+                of = int(since[best]), bool(ramp[best]), size, bool(supposed[best])
+                found.append(Found(cause, float(score[best]), *of))
         return found
 
 
@@ -414,25 +429,23 @@ class _Blocks:
         np.fill_diagonal(found, (1.0 - (1.0 - np.exp(-2.0 * half)) / (2.0 * half)) / half)
         return found
 
-    def shapes(self, smear: float, batch: bool) -> tuple[Floats, Ints, Bools]:
-        """Steps and ramps (shapes, blocks) from every block on, the rows of their onsets.
+    def shapes(self, smear: float, batch: bool) -> tuple[Floats, Ints, Bools, Floats]:
+        """Steps and ramps (shapes, blocks) from every block on, and the rows of their onsets.
 
-        Those of a batch begin with its first rows.
+        Then which are ramps, and what it costs to suppose each: those of a batch begin with its
+        first rows, where these are known.
         """
-        may = self.start >= self.start[0] + BEFORE
+        supposed = np.zeros(len(self.start))
         if batch:
-            changed = np.flatnonzero(np.diff(self.groups[:, 0]))
-            begun = np.zeros(len(may), np.bool_)
-            for index in changed.tolist():
-                begun |= np.abs(self.start - self.start[index + 1]) <= NEAR
-            may &= begun
-        onsets = np.flatnonzero(may)
-        if not len(onsets):
-            return np.empty((0, len(self.start))), np.empty(0, np.int64), np.empty(0, np.bool_)
+            supposed += UNTOLD
+            for index in np.flatnonzero(np.diff(self.groups[:, 0])).tolist():
+                supposed[np.abs(self.start - self.start[index + 1]) <= NEAR] = 0.0
+        onsets = np.flatnonzero(self.start >= self.start[0] + BEFORE)
         after = self.centre[None] - self.start[onsets, None]
         step = np.clip(after / max(smear, 0.5), 0.0, 1.0)
         # a drift goes on with the clock, from the moment at which the row was read
         began = self.hours[np.maximum(onsets - 1, 0)]
         ramp = np.where(after > 0, self.hours[None] - began[:, None], 0.0)
         since = np.tile(self.start[onsets], 2)
-        return np.vstack([step, ramp]), since, np.arange(2 * len(onsets)) >= len(onsets)
+        ramps = np.arange(2 * len(onsets)) >= len(onsets)
+        return np.vstack([step, ramp]), since, ramps, np.tile(supposed[onsets], 2)

@@ -90,15 +90,19 @@ class Watermark:
         count: int,
     ) -> None:
         self._lateness = lateness
-        self._is_encoder, self._is_used, self._is_gauge, self._seen = np.zeros((4, count), np.bool_)
+        self._is_encoder, self._is_used, self._is_gauge = np.zeros((3, count), np.bool_)
         self._is_encoder[list(encoders)] = True
         self._is_used[[*signals, *gauges]] = True
         self._is_gauge[list(gauges)] = True
         self.encoders = WaitingSamples()
         self.others = WaitingSamples()
         self.late: Counter[int] = Counter()
-        """Samples that came after the watermark had passed them, by tag."""
+        """Samples that came after the watermark had passed them, by tag; first words are not."""
         self._latest = NEVER
+        self._newest = np.full(count, NEVER)
+        """Source time of the newest sample of each tag, ns."""
+        self._held = np.full(count, NEVER)
+        """From when on the newest late word of each machine holds, ns."""
 
     def add(self, batch: SampleBatch) -> None:
         """Take samples in order of arrival; what comes too late is counted."""
@@ -109,29 +113,38 @@ class Watermark:
         self._latest = int(latest[-1])
         used = self._is_used[batch.tag] | self._is_encoder[batch.tag]
         batch, watermark = batch.where(used), latest[:-1][used] - self._lateness
-        late = batch.time < watermark
+        late, told = batch.time < watermark, batch
         if late.any():
             batch = self._sort_out(batch, late, watermark)
-        self._seen[batch.tag] = True
+        np.maximum.at(self._newest, told.tag, told.time)
         encoder = self._is_encoder[batch.tag]
         self.encoders.add(batch.where(encoder))
         self.others.add(batch.where(self._is_used[batch.tag]))
 
     def _sort_out(self, batch: SampleBatch, late: Bools, watermark: Ints) -> SampleBatch:
-        """Count what is late; the first word of a machine, however old, holds from now on."""
-        new = {int(tag) for tag in np.unique(batch.tag[late]) if not self._seen[tag]}
-        time, drop = batch.time.copy(), late.copy()
-        for tag in new:
-            first = int(np.argmax(batch.tag == tag))
-            if late[first] and not self._is_gauge[tag]:
-                time[first], drop[first] = watermark[first], False
-        self.late.update(batch.tag[drop].tolist())
+        """Count what is late; the newest word of a machine, however old, holds from now on.
+
+        It may be the last for hours: a setpoint, the number of a batch. The place of an encoder
+        must not be told wrong; only its first word holds.
+        """
+        time, drop, counted = batch.time.copy(), late.copy(), late.copy()
+        for tag in np.unique(batch.tag[late & ~self._is_gauge[batch.tag]]).tolist():
+            rows = np.flatnonzero(batch.tag == tag)
+            before = np.maximum.accumulate(np.append(self._newest[tag], batch.time[rows]))[:-1]
+            first = before == NEVER
+            newer = first if self._is_encoder[tag] else batch.time[rows] > before
+            counted[rows[first]] = False
+            for row in rows[late[rows] & newer].tolist():
+                time[row] = self._held[tag] = max(watermark[row], self._held[tag] + 1)
+                drop[row] = False
+        self.late.update(batch.tag[counted].tolist())
         return SampleBatch(batch.tag, time, batch.value, batch.quality).where(~drop)
 
     def snapshot(self) -> Snapshot:
         return {
             "latest": self._latest,
-            "seen": self._seen.copy(),
+            "newest": self._newest.copy(),
+            "held": self._held.copy(),
             "late": [[tag, count] for tag, count in self.late.items()],
             "encoders": self.encoders.snapshot(),
             "others": self.others.snapshot(),
@@ -140,7 +153,8 @@ class Watermark:
     def restore(self, state: Snapshot, renumber: Renumbering) -> None:
         """Take what another gave."""
         self._latest = state["latest"]
-        renumber.move(state["seen"], self._seen)
+        renumber.move(state["newest"], self._newest)
+        renumber.move(state["held"], self._held)
         late = ((renumber(tag), count) for tag, count in state["late"])
         self.late = Counter({tag: count for tag, count in late if tag >= 0})
         self.encoders.restore(state["encoders"], renumber, self._is_encoder)

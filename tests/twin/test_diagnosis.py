@@ -11,6 +11,7 @@ from simulators.scenario import parse_scenario
 from tests.in_process import LineInProcess, line_configuration
 from tests.twin.streams import Followed, cut, end_of, joined
 from twin.alarms import Alarm
+from twin.samples import SampleBatch
 
 SEED = 7
 METRES = 44.0
@@ -25,6 +26,12 @@ name: the beta gauge is frozen for a while
 actions:
   - {at: {metre: 24}, do: gauge, gauge: mass_loading, fault: freeze}
   - {at: {metre: 36}, do: gauge, gauge: mass_loading, fault: none}
+"""
+
+THINNER = """
+name: the next batch is thinner than the mixer says
+actions:
+  - {at: {metre: 2}, do: slurry_batch, solids: 0.63, reported_solids: 0.66}
 """
 
 
@@ -76,6 +83,29 @@ def test_a_frozen_gauge_is_named_and_taken_back_when_it_is_well() -> None:
     assert [alarm.state for alarm in later] == ["returned"]
     assert line.core.diagnosis.gauges["coating.mass_loading"].followed
     assert deviation(line) <= 1.5 * deviation(ran(HEALTHY))
+
+
+def test_a_batch_from_before_its_time_breaks_no_gauge() -> None:
+    """The batch is drawn, but not yet on the web, when the twin begins to follow the line."""
+    line = LineInProcess(parse_scenario(THINNER), SEED, METRES)
+    missed: list[SampleBatch] = []
+    for batch in line.recorded(2.0):
+        if line.line.elapsed_s < 60.0:
+            missed.append(batch)
+            continue
+        line.deliver(SampleBatch.concatenate([latest(missed), batch]) if missed else batch)
+        missed.clear()
+    assert alarms(line) == []
+    loading = line.line.truth().segments["mass_loading"][60:].astype(np.float64)
+    assert np.abs(loading / 180.0 - 1.0).max() < 0.02
+
+
+def latest(batches: list[SampleBatch]) -> SampleBatch:
+    """Of each tag the newest value: what a server tells whoever subscribes."""
+    every = SampleBatch.concatenate(batches)
+    newest = np.zeros(len(every), np.bool_)
+    newest[list({tag: row for row, tag in enumerate(every.tag.tolist())}.values())] = True
+    return every.where(newest)
 
 
 def test_a_step_in_twin_falls_to_shadow_one_in_advisory_goes_on_from_what_was_known() -> None:

@@ -81,6 +81,20 @@ def test_another_batch_may_have_other_solids_and_no_gauge_is_to_blame() -> None:
     assert judged(values)[0].score > 100.0
 
 
+def test_a_batch_that_nobody_told_of_is_supposed_rather_than_two_broken_gauges() -> None:
+    values = rows(300, 5)
+    values[250:] += 0.04 * SOLIDS.signature
+    panel = Panel(np.array([0.003, 0.0017, 0.005]), np.ones((3, 1), np.bool_))
+    for row, value in enumerate(values):
+        panel.add(value, np.zeros(1), row * ROW, 0, 0)
+    best, *others = panel.judge(CAUSES, panel.noise(), {})
+    assert best.cause is SOLIDS
+    assert best.supposed
+    assert best.score > max(each.score for each in others if each.cause.gauge is not None) + 4.0
+    panel.begin_anew(best)
+    assert panel.judge(CAUSES, panel.noise(), {})[0].score < 18.0
+
+
 def test_a_change_that_was_found_is_not_found_again_and_a_gauge_still_is() -> None:
     values = rows(400, 6)
     values[150:] += 0.02
@@ -90,7 +104,7 @@ def test_a_change_that_was_found_is_not_found_again_and_a_gauge_still_is() -> No
         panel.add(value, np.zeros(1), row * ROW, 0, 0)
     found = panel.judge(CAUSES, panel.noise(), {})
     assert found[0].cause is PUMP
-    panel.begin_anew(found[0].since, found[0].cause.signature, found[0].size)
+    panel.begin_anew(found[0])
     assert panel.judge(CAUSES, panel.noise(), {})[0].score < 18.0
     for row, value in enumerate(values[300:], 300):
         panel.add(value, np.zeros(1), row * ROW, 0, 0)

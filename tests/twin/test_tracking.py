@@ -26,16 +26,19 @@ def rows(*entries: tuple[int, float, float]) -> SampleBatch:
     return SampleBatch.of(tags, [EPOCH + int(second * S) for second in seconds], values)
 
 
-def test_a_late_sample_is_counted_whatever_the_cut() -> None:
-    entries = [(SETPOINT, 0.0, 1.0), (ENCODER, 10.0, 5.0), (SETPOINT, 7.9, 2.0)]
+def test_a_late_word_is_counted_and_holds_from_when_it_came_whatever_the_cut() -> None:
+    """What a machine says on change is the last word for hours; nobody repeats it."""
+    entries = [(SETPOINT, 0.0, 1.0), (ENCODER, 10.0, 5.0), (SETPOINT, 7.7, 3.0)]
+    entries += [(SETPOINT, 7.9, 2.0), (SETPOINT, 7.8, 4.0), (ENCODER, 5.0, 4.0)]
     whole, cut = tracker(), tracker()
     whole.feed(rows(*entries))
     for entry in entries:
         cut.feed(rows(entry))
     for found in (whole, cut):
-        assert found.late == {SETPOINT: 1}
+        assert found.late == {SETPOINT: 3, ENCODER: 1}
         found.feed(rows((ENCODER, 60.0, 8.0)))
-        assert found.value_at(SETPOINT, EPOCH + 9 * S) == 1.0
+        assert found.value_at(SETPOINT, EPOCH + 7_950_000_000) == 1.0
+        assert found.value_at(SETPOINT, EPOCH + 9 * S) == 2.0
 
 
 def test_a_sample_at_the_bound_is_used() -> None:
