@@ -39,7 +39,8 @@ class _Columns:
         count = len(time)
         if self._to + count > len(self._time):
             used = len(self)
-            capacity = max(1024, 2 * (used + count))
+            # room for a quarter more: what has been forgotten at the front takes no more than that
+            capacity = max(1024, 5 * (used + count) // 4)
             times, data = np.empty(capacity, np.int64), np.empty((len(self._data), capacity))
             times[:used] = self.time
             data[:, :used] = self._data[:, self._from : self._to]
