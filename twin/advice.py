@@ -28,6 +28,9 @@ SIGNIFICANT = 3.0
 """Misses of the target within this many sigma of the bias are noise, not worth a move."""
 WORTH = 0.4
 """Misses within this share of the specification's half width are not worth a move either."""
+MOVING = 0.2
+"""Share of the specification's half width by which the state of the machines at this moment and its
+mean over the last material must not differ in what they make: then a machine is on the move."""
 SHARES = np.array([1.0, 0.75, 0.5, 0.25])
 """Of a move, the largest of which is made that no model on the way has to extrapolate for."""
 SAVED = 0.1
@@ -75,7 +78,8 @@ class Advisor:
     differences in one call, box constraints by bounded-variable least squares (Stark and Parker,
     1995).
     The bias is added to what the model says of the *next* material, with the setpoints as they are
-    now: material still on its way to a gauge does not call for a second correction.
+    now: material still on its way to a gauge does not call for a second correction. What machines
+    say is smoothed over the last material, unless they are on the move.
     """
 
     def __init__(
@@ -176,6 +180,15 @@ class Advisor:
         if not np.isfinite(now).all():
             return None
 
+        tolerance = np.array([goal.tolerance for goal in goals])
+        present = {step: self._present(step, inputs, time) for step, inputs in base.items()}
+        usual, at_present = (
+            self._chain(steps, each, handles, goals, time, now[None, :])[0][0]
+            for each in (base, present)
+        )
+        if (np.abs(at_present - usual) > MOVING * tolerance).any():
+            base = present
+
         def outputs(setpoints: Floats) -> Floats:
             return self._chain(steps, base, handles, goals, time, setpoints)[0]
 
@@ -183,7 +196,6 @@ class Advisor:
             return self._chain(steps, base, handles, goals, time, setpoints)[1]
 
         doubt = np.array([self._estimators[name].at(moment)[1][0] for name in names])
-        tolerance = np.array([goal.tolerance for goal in goals])
         targets = np.array([goal.target for goal in goals])
         missed = np.abs(outputs(now[None, :])[0] - targets)
         significant = missed > np.maximum(SIGNIFICANT * doubt, WORTH * tolerance)
@@ -245,14 +257,17 @@ class Advisor:
         return [step for step in on_web if step in needed]
 
     def _settled(self, step: str, base: Floats, time: int) -> bool:
-        for name, value in zip(self._surrogates[step].inputs, base.tolist(), strict=True):
+        moved = np.abs(self._present(step, base, time) - base)
+        return bool((moved <= TRANSIENT * np.maximum(np.abs(base), 1e-12)).all())
+
+    def _present(self, step: str, base: Floats, time: int) -> Floats:
+        """These inputs with what the machines say at this moment, (k,) SI."""
+        found = base.copy()
+        for column, name in enumerate(self._surrogates[step].inputs):
             source = self._sources[step][name]
-            if source.tag is None or source.at is not None:
-                continue
-            present = self._tracker.value_at(self._tags.index(source.tag), time)
-            if not abs(present - value) <= TRANSIENT * max(abs(value), 1e-12):
-                return False
-        return bool(np.isfinite(base).all())
+            if source.tag is not None and source.at is None:
+                found[column] = self._tracker.value_at(self._tags.index(source.tag), time)
+        return found
 
     def _chain(
         self,

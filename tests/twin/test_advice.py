@@ -23,6 +23,11 @@ actions:
   - {at: {metre: 40}, do: set, signal: Coater.PumpFlow.Setpoint, value: 125}
   - {at: {metre: 42}, do: set, signal: Coater.PumpFlow.Setpoint, value: 81}
 """
+RAMP = """
+name: the line is run up by two fifths in eight minutes, and the pump with it
+actions:
+  - {at: {metre: 12}, do: ramp, signal: Coater.LineSpeed.Setpoint, value: 4.2, over: 8 min}
+"""
 
 
 def moves(run: LineInProcess, tag: str) -> list[float]:
@@ -58,6 +63,15 @@ def test_a_lump_that_passes_the_calender_is_not_chased() -> None:
     assert gap
     # the first finds the zero of the gap
     assert np.abs(gap[1:]).max(initial=0.0) < 7e-6
+
+
+def test_a_line_that_is_run_up_slowly_is_not_stirred() -> None:
+    """Speed goes on while a segment passes: what it was meanwhile, and the pump now, do not fit."""
+    run = LineInProcess(parse_scenario(RAMP), seed=1, metres=45)
+    run.run()
+    seconds = np.diff(run.line.truth().segments["coated"]) / 1e9
+    assert seconds[-5:].max() < 0.75 * seconds[5:10].min()
+    assert moves(run, "coater.pump_flow_setpoint") == []
 
 
 def wanting(thickness: float) -> LineConfiguration:

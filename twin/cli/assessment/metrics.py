@@ -157,12 +157,12 @@ def judge_truth(
 def first_action(scenario: Scenario, coated: Ints, start: int) -> int | None:
     """Line time at which the scenario first does something; None where it does nothing."""
     times = []
+    middle = (np.arange(len(coated)) + 0.5) * scenario.plant.segment_m
     for action in scenario.actions:
         if action.at.time is not None:
             times.append(start + round(action.at.time * 1e9))
         elif action.at.metre is not None and len(coated):
-            index = min(int(action.at.metre / scenario.plant.segment_m), len(coated) - 1)
-            times.append(int(coated[index]))
+            times.append(round(float(np.interp(action.at.metre, middle, coated))))
     return min(times, default=None)
 
 
