@@ -181,13 +181,14 @@ class Advisor:
             return None
 
         tolerance = np.array([goal.tolerance for goal in goals])
+        targets = np.array([goal.target for goal in goals])
         present = {step: self._present(step, inputs, time) for step, inputs in base.items()}
-        usual, at_present = (
+        said, at_present = (
             self._chain(steps, each, handles, goals, time, now[None, :])[0][0]
             for each in (base, present)
         )
-        if (np.abs(at_present - usual) > MOVING * tolerance).any():
-            base = present
+        if (np.abs(at_present - said) > MOVING * tolerance).any():
+            base, said = present, at_present
 
         def outputs(setpoints: Floats) -> Floats:
             return self._chain(steps, base, handles, goals, time, setpoints)[0]
@@ -196,8 +197,7 @@ class Advisor:
             return self._chain(steps, base, handles, goals, time, setpoints)[1]
 
         doubt = np.array([self._estimators[name].at(moment)[1][0] for name in names])
-        targets = np.array([goal.target for goal in goals])
-        missed = np.abs(outputs(now[None, :])[0] - targets)
+        missed = np.abs(said - targets)
         significant = missed > np.maximum(SIGNIFICANT * doubt, WORTH * tolerance)
         outside = _outside(missed, doubt, tolerance)
         if not (significant | (outside > SAVED)).any():
