@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import ssl
@@ -73,10 +74,8 @@ class Server:
         """It holds its connections and says nothing any more."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
-        # the signal is on its way until the last of its threads has stopped
-        threads = Path(f"/proc/{self._process.pid}/task")
-        while not all("State:\tT" in (each / "status").read_text() for each in threads.iterdir()):
-            time.sleep(0.001)
+        # it may answer until the last of its threads has stopped
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """It goes on where it was."""
