@@ -64,6 +64,12 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _settled(usual: Floats, present: Floats) -> bool:
+    """Whether inputs are known, and at this moment what they were while material passed."""
+    moved = np.abs(present - usual)
+    return bool((moved <= TRANSIENT * np.maximum(np.abs(usual), 1e-12)).all())
+
+
 def _outside(missed: Floats, doubt: Floats, tolerance: Floats) -> Floats:
     """Probability that material misses its target by more than the tolerance; all n goals, SI."""
     beyond = ndtr((missed - tolerance) / doubt) + ndtr((-missed - tolerance) / doubt)
@@ -159,6 +165,7 @@ class Advisor:
             return None
         steps = self._chain_to({goal.step for goal in goals}, web)
         base: dict[str, Floats] = {}
+        present: dict[str, Floats] = {}
         for step in steps:
             last = self._predictor.last(step, time)
             if last is None:
@@ -168,8 +175,9 @@ class Advisor:
             if to_come is None:
                 return None
             base[step] = np.where(np.isnan(to_come), base[step], to_come)
+            present[step] = self._present(step, base[step], time)
             needed = any(goal.step == step for goal in goals)
-            if needed and (not in_domain or not self._settled(step, base[step], time)):
+            if needed and not (in_domain and _settled(base[step], present[step])):
                 return None
         goals = [goal for goal in goals if goal.step in base]
         moment = np.array([time])
@@ -182,7 +190,6 @@ class Advisor:
 
         tolerance = np.array([goal.tolerance for goal in goals])
         targets = np.array([goal.target for goal in goals])
-        present = {step: self._present(step, inputs, time) for step, inputs in base.items()}
         said, at_present = (
             self._chain(steps, each, handles, goals, time, now[None, :])[0][0]
             for each in (base, present)
@@ -255,10 +262,6 @@ class Advisor:
                 outputs = (source.output or "" for source in self._sources[step].values())
                 needed |= {output.partition(".")[0] for output in outputs}
         return [step for step in on_web if step in needed]
-
-    def _settled(self, step: str, base: Floats, time: int) -> bool:
-        moved = np.abs(self._present(step, base, time) - base)
-        return bool((moved <= TRANSIENT * np.maximum(np.abs(base), 1e-12)).all())
 
     def _present(self, step: str, base: Floats, time: int) -> Floats:
         """These inputs with what the machines say at this moment, (k,) SI."""

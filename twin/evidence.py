@@ -132,7 +132,6 @@ class Panel:
     """Batch, counted as they come, also those that had to be supposed; foil; era."""
     _told: int = -1
     """Number of the newest batch."""
-    _batch: int = 0
     _changes: list[Floats] = field(default_factory=list)
     """Covariance (m, m) of what changed with each era."""
 
@@ -149,9 +148,9 @@ class Panel:
         self._rows.append(row)
         self._inputs.append(inputs)
         self._time.append(time)
-        if batch != self._told:
-            self._told, self._batch = batch, self._batch + 1
-        self._groups.append((self._batch, foil, len(self._changes)))
+        count = self._groups[-1][0] if self._groups else 0
+        self._groups.append((count + (batch != self._told), foil, len(self._changes)))
+        self._told = batch
         self.count += 1
         if len(self._rows) >= REMEMBERED + BLOCK and self.count % BLOCK == 0:
             for column in (self._rows, self._inputs, self._time, self._groups):
@@ -178,7 +177,6 @@ class Panel:
             ANEW**2 * np.outer(signature, signature) + (ASIDE * change.size) ** 2 * each
         )
         era = len(self._changes)
-        self._batch += change.supposed
         for index in range(max(0, change.since - self.first), len(self._groups)):
             batch, foil, _ = self._groups[index]
             self._groups[index] = (batch + change.supposed, foil, era)
@@ -212,7 +210,7 @@ class Panel:
             "inputs": np.array(self._inputs),
             "time": np.array(self._time, np.int64),
             "groups": np.array(self._groups, np.int64).reshape(-1, 3),
-            "batch": [self._told, self._batch],
+            "told": self._told,
             "changes": list(self._changes),
         }
 
@@ -222,7 +220,7 @@ class Panel:
         self._rows, self._inputs = list(state["rows"]), list(state["inputs"])
         self._time, self._changes = state["time"].tolist(), list(state["changes"])
         self._groups = [(batch, foil, era) for batch, foil, era in state["groups"].tolist()]
-        self._told, self._batch = state["batch"]
+        self._told = state["told"]
 
     def noise(self) -> Noise:
         """From differences along the web, which drifts and steps hardly touch (variogram).
@@ -390,8 +388,16 @@ class Panel:
             best = int(np.argmax(score - STEP * ramp))
             if score[best] > 0.0:
                 size = float(along[best] / power[best] * profiles[best, -1])
-                of = int(since[best]), bool(ramp[best]), size, bool(supposed[best])
-                found.append(Found(cause, float(score[best]), *of))
+                found.append(
+                    Found(
+                        cause,
+                        score=float(score[best]),
+                        since=int(since[best]),
+                        ramp=bool(ramp[best]),
+                        size=size,
+                        supposed=bool(supposed[best]),
+                    )
+                )
         return found
 
 
@@ -430,10 +436,11 @@ class _Blocks:
         return found
 
     def shapes(self, smear: float, batch: bool) -> tuple[Floats, Ints, Bools, Floats]:
-        """Steps and ramps (shapes, blocks) from every block on, and the rows of their onsets.
+        """Steps and ramps from every block on.
 
-        Then which are ramps, and what it costs to suppose each: those of a batch begin with its
-        first rows, where these are known.
+        Returns:
+            Their profiles (shapes, blocks); of each the row of its onset, whether it is a ramp, and
+            what it costs to suppose it: a batch is known to begin with its first rows only.
         """
         supposed = np.zeros(len(self.start))
         if batch:

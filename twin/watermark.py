@@ -134,9 +134,13 @@ class Watermark:
             first = before == NEVER
             newer = first if self._is_encoder[tag] else batch.time[rows] > before
             counted[rows[first]] = False
-            for row in rows[late[rows] & newer].tolist():
-                time[row] = self._held[tag] = max(watermark[row], self._held[tag] + 1)
-                drop[row] = False
+            new = rows[late[rows] & newer]
+            if len(new):
+                # each holds from its watermark, or from 1 ns after the word before it
+                after = np.arange(len(new))
+                earliest = np.maximum(watermark[new] - after, self._held[tag] + 1)
+                time[new] = np.maximum.accumulate(earliest) + after
+                self._held[tag], drop[new] = time[new[-1]], False
         self.late.update(batch.tag[counted].tolist())
         return SampleBatch(batch.tag, time, batch.value, batch.quality).where(~drop)
 

@@ -136,7 +136,7 @@ def judge_truth(
     found = {"metres_out_of_specification": float((made & ~inside).sum()) * length}
     coated = np.asarray(segments["coated"], np.int64)
     calendered = np.asarray(segments["calendered"], np.int64)
-    first = first_action(scenario, coated, start) or start
+    first = first_action(scenario, segments, start) or start
     position = np.asarray(segments["position"], np.float64)
     late = made & (position >= 0.5 * position[-1])
     last = made & (position >= (1.0 - STEADY) * position[-1])
@@ -154,15 +154,16 @@ def judge_truth(
     return found
 
 
-def first_action(scenario: Scenario, coated: Ints, start: int) -> int | None:
+def first_action(scenario: Scenario, segments: Columns, start: int) -> int | None:
     """Line time at which the scenario first does something; None where it does nothing."""
     times = []
-    middle = (np.arange(len(coated)) + 0.5) * scenario.plant.segment_m
+    coated = np.asarray(segments["coated"], np.int64)
+    position = np.asarray(segments["position"], np.float64)
     for action in scenario.actions:
         if action.at.time is not None:
             times.append(start + round(action.at.time * 1e9))
         elif action.at.metre is not None and len(coated):
-            times.append(round(float(np.interp(action.at.metre, middle, coated))))
+            times.append(round(float(np.interp(action.at.metre, position, coated))))
     return min(times, default=None)
 
 
@@ -171,7 +172,7 @@ def rms_misses(
 ) -> dict[str, float]:
     """RMS distance of every target's parameter from it after the first action, in its unit."""
     coated = np.asarray(segments["coated"], np.int64)
-    first = first_action(scenario, coated, start) or start
+    first = first_action(scenario, segments, start) or start
     found = {}
     for step, name, _ in targets(line):
         value = in_unit(line, step, name, segments)[coated >= first]

@@ -70,7 +70,7 @@ class AlarmWatch:
         if not len(coated):
             return {}
         length = float(position[-1])
-        first = first_action(self._scenario, coated, start)
+        first = first_action(self._scenario, segments, start)
         begins = float(np.interp(first, coated, position)) if first is not None else math.inf
         only_gauges = not without_gauge_faults(self._scenario).actions
         exposed = length if only_gauges else min(begins, length)
