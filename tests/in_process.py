@@ -79,11 +79,11 @@ class LineInProcess:
         """What the line sent, as connectors would deliver it."""
         return self._wire.batch(sent)
 
-    def recorded(self, seconds: float = 1.0) -> Iterator[SampleBatch]:
+    def recorded(self, seconds: float = 5.0) -> Iterator[SampleBatch]:
         """All batches of the run, each `seconds` long, without a twin."""
         return self._wire.batches(seconds)
 
-    def run(self, seconds: float = 1.0) -> None:
+    def run(self, seconds: float = 5.0) -> None:
         """Run to the end, the twin following in steps of `seconds`."""
         for batch in self.recorded(seconds):
             self.deliver(batch)

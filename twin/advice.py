@@ -31,6 +31,8 @@ WORTH = 0.4
 MOVING = 0.2
 """Share of the specification's half width by which the state of the machines at this moment and its
 mean over the last material must not differ in what they make: then a machine is on the move."""
+ON_ITS_WAY = 10_000_000_000
+"""Time that a machine has to follow its setpoint before advice counts on it, ns."""
 SHARES = np.array([1.0, 0.75, 0.5, 0.25])
 """Of a move, the largest of which is made that no model on the way has to extrapolate for."""
 SAVED = 0.1
@@ -185,7 +187,11 @@ class Advisor:
         if not goals or any(np.isnan(self._predictor.state(name, moment)[1][0]) for name in names):
             return None
         now = np.array([self._tracker.value_at(handle.tag, time) for handle in handles])
-        if not np.isfinite(now).all():
+        lately = np.array(
+            [self._tracker.value_at(handle.tag, time - ON_ITS_WAY) for handle in handles]
+        )
+        known = np.isfinite(lately)
+        if not (np.isfinite(now).all() and _settled(lately[known], now[known])):
             return None
 
         tolerance = np.array([goal.tolerance for goal in goals])

@@ -165,7 +165,9 @@ class Comparator:
         segments, time, measured = passage.segments[known], passage.time[known], value[known]
         name = f"{step}.{output}"
         self._table.put(f"{name}.measured", segments, measured, time)
+        # no model knows how machines get from one state to another
         usable = self._usable(name, segments, time)
+        usable &= self._predictor.steady(step, segments, time)
         begin = 0
         for since, found in (*forgotten, (0, NEVER)):
             end = int(np.searchsorted(time, found))

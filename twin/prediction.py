@@ -478,6 +478,29 @@ class Predictor:
         count = len(self._surrogates[step].inputs)
         return [np.nan] * count if known is None else known[1][-count:].tolist()
 
+    def steady(self, step: str, segments: Ints, time: Ints) -> Bools:
+        """Which segments passed machines in one state, as known at `time` (n, ns).
+
+        On the way between two states a segment is unlike both the one before and the one behind.
+        """
+        on_the_way = np.ones(len(segments), np.bool_)
+        columns = [f"{step}.{name}" for name, source in self._sources[step] if source.tag]
+        here = np.column_stack([self._table.value(column, segments) for column in columns])
+        for beside in (segments - 1, segments + 1):
+            there = np.column_stack(
+                [
+                    np.where(
+                        self._table.time(column, beside) <= time,
+                        self._table.value(column, beside),
+                        np.nan,
+                    )
+                    for column in columns
+                ]
+            )
+            unlike = np.abs(there - here) > TRANSIENT * np.maximum(np.abs(here), 1e-12)
+            on_the_way &= unlike.any(axis=1)
+        return ~on_the_way
+
     def best_known(self, step: str, output: str, segments: Ints, time: Ints) -> Floats:
         """A structure parameter as known at `time`: measured, else predicted and corrected."""
         name = f"{step}.{output}"
