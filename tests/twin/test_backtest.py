@@ -49,7 +49,7 @@ class Recorded:
         }
         with RecordingWriter(self.folder, line, "test", models) as recorder:
             self.run = LineInProcess(parse_scenario(SCENARIO), seed=3, line=line, recorder=recorder)
-            self.run.run(2.0)
+            self.run.run()
 
 
 @pytest.fixture(scope="module")

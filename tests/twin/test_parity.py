@@ -24,7 +24,7 @@ from twin.samples import BAD_NO_COMMUNICATION, Ints, SampleBatch
 S = 1_000_000_000
 STOP = """
 name: a stop, and a slurry that is thinner than reported
-metres: 60
+metres: 45
 plant:
   coater: {roll_length_m: 20}
   laboratory: {delay_min: 2}
@@ -45,7 +45,7 @@ actions:
 """
 TROUBLE = """
 name: a pump that drifts under a network that is bad
-metres: 60
+metres: 45
 plant:
   coater: {roll_length_m: 20}
   laboratory: {delay_min: 2}
@@ -133,7 +133,7 @@ def live(text: str, longest: int = 0, outage: tuple[int, int] = (0, 0)) -> Live:
             [index for index, tag in enumerate(line.tags.values()) if tag.connector == "gauges"]
         )
         switched = False
-        for batch in run.recorded(0.5):
+        for batch in run.recorded(1.0):
             run.deliver(network.carry(batch, run.line.now_ns, gauges))
             if run.line.elapsed_s > 300 and not switched:
                 switched = True

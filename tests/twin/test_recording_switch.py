@@ -25,7 +25,7 @@ async def test_begun_while_the_line_runs(tmp_path: Path) -> None:
     run = LineInProcess(parse_scenario("{name: plain, metres: 40}"), accept=False)
     async with running(tmp_path / "data") as service:
         assert isinstance(service.clock, ManualClock)
-        for batch in run.recorded(1.0):
+        for batch in run.recorded(2.0):
             service.clock.time = run.line.now_ns
             if service.recording is None and run.line.elapsed_s > 400:
                 service.set_mode("drying", "advisory", "Anna")
