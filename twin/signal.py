@@ -258,17 +258,15 @@ class HeldSignal:
         valid = np.isfinite(held)
         weight = np.where(valid, held, 0.0)
         seconds = np.diff(all_time) / SECOND
-        metres = np.nan_to_num(np.diff(all_position))
-        sums = [
-            np.cumsum(np.concatenate([[origin], increments]))
-            for origin, increments in zip(
-                start,
-                (weight * seconds, valid * seconds, weight * metres, valid * metres),
-                strict=True,
-            )
-        ]
-        if len(data):
-            sums = [column[1:] for column in sums]
+        metres = np.diff(all_position)
+        metres[np.isnan(metres)] = 0.0
+        sums = np.empty((4, len(all_time)))
+        sums[:, :1] = np.array(start)[:, None]
+        for row, factor, length in (
+            (0, weight, seconds), (1, valid, seconds), (2, weight, metres), (3, valid, metres),
+        ):  # fmt: skip
+            np.multiply(factor, length, out=sums[row, 1:])
+        sums = np.cumsum(sums, axis=1)[:, len(all_time) - len(time) :]
         data.extend(time, value, *sums, position)
 
     def at(self, time: Ints) -> Floats:
