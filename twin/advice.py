@@ -312,7 +312,8 @@ class Advisor:
             )
             inside &= at_home
             for column, output in enumerate(surrogate.outputs):
-                made[f"{step}.{output}"] = corrected[:, column]
+                name = f"{step}.{output}"
+                made[name] = self._predictor.coating(name, corrected[:, column], known)
         wanted = [made[f"{goal.step}.{goal.output}"] for goal in goals]
         return np.column_stack(wanted), inside
 
@@ -387,6 +388,10 @@ class Advisor:
             )
         else:
             found.append(f"no gauge has read {_words(worst.output)} yet")
+        expected = np.array([worst.before])
+        foil = float((expected - self._predictor.coating(name, expected, at))[0])
+        if abs(foil) > worst.sigma:
+            found.append(f"{foil / scale:+.3g} {output.unit} of what they read are the foil's")
         return "; ".join(found)
 
     def _corrects(self, name: str, state: float) -> str:

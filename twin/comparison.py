@@ -70,8 +70,16 @@ def make_estimators(line: LineConfiguration) -> dict[str, BiasEstimator]:
                     uncertainty * scale,
                     output.correction == "relative",
                     math.inf if prior is None else prior * scale,
+                    (output.foil_uncertainty or 0.0) * scale,
                 )
     return estimators
+
+
+def _in_si(line: LineConfiguration, name: str, value: float) -> float:
+    """A value of a `step.output` in its unit."""
+    step, _, output = name.partition(".")
+    scale, offset = to_si(line.steps[step].outputs[output].unit)
+    return value * scale + offset
 
 
 class Comparator:
@@ -100,6 +108,15 @@ class Comparator:
             for output_name, output in step.outputs.items()
             if output.calculated_from is not None
         }
+
+        self._followed_below = {
+            f"{step_name}.{output_name}": {
+                other: _in_si(line, other, value) for other, value in output.followed_below.items()
+            }
+            for step_name, step in line.steps.items()
+            for output_name, output in step.outputs.items()
+        }
+        """By `step.output` the other outputs up to whose values, SI, a gauge reads it."""
 
     def learn(
         self, step: str, output: str, passage: Passage, forgotten: Sequence[tuple[int, int]] = ()
@@ -162,6 +179,8 @@ class Comparator:
         value: Floats,
         forgotten: Sequence[tuple[int, int]],
     ) -> Passage | None:
+        if not known.any() and not forgotten:
+            return None
         segments, time, measured = passage.segments[known], passage.time[known], value[known]
         name = f"{step}.{output}"
         self._table.put(f"{name}.measured", segments, measured, time)
@@ -186,19 +205,22 @@ class Comparator:
     def _teach(self, step: str, output: str, segments: Ints, time: Ints, measured: Floats) -> None:
         name = f"{step}.{output}"
         level = self._table.value(name, segments)
-        fresh = self._fresh(step, output, segments, time)
+        before = np.append(self.last.get(name, segments[0]), segments[:-1])
+        fresh = self._fresh(step, output, segments, before, time)
+        spliced = self._tracker.foils(segments, time) != self._tracker.foils(before, time)
         if name in self._predictor.wrong_inputs:
             offset, slope = self._predictor.implied_offsets(step, output, segments, measured)
             none = np.zeros(len(offset))
-            self._estimators[name].update(time, offset * slope, none, slope, level, fresh)
+            self._estimators[name].update(time, offset * slope, none, slope, level, fresh, spliced)
         else:
             factor = 1.0 + self._predictor.built_on(name, segments)
-            self._estimators[name].update(time, measured, level * factor, None, level, fresh)
+            self._estimators[name].update(
+                time, measured, level * factor, None, level, fresh, spliced
+            )
 
-    def _fresh(self, step: str, output: str, segments: Ints, time: Ints) -> Bools:
+    def _fresh(self, step: str, output: str, segments: Ints, before: Ints, time: Ints) -> Bools:
         """Which segments are the first of another batch or roll, where that opens the bias."""
         config = self._line.steps[step]
-        before = np.append(self.last.get(f"{step}.{output}", segments[0]), segments[:-1])
         match config.outputs[output].resets_at:
             case "roll":
                 # a roll is unwound from the outside: segments fall until the next one is mounted
@@ -214,8 +236,12 @@ class Comparator:
                 return np.zeros(len(segments), np.bool_)
 
     def _usable(self, name: str, segments: Ints, time: Ints) -> Bools:
-        predicted = np.isfinite(self._table.value(name, segments))
-        return predicted & ~self._tracker.spliced(segments, time)
+        """Which segments a gauge reads, and the model predicts, the same thing of."""
+        usable = np.isfinite(self._table.value(name, segments))
+        for other, highest in self._followed_below[name].items():
+            known = self._table.time(other, segments) <= time
+            usable &= ~(known & (self._table.value(other, segments) > highest))
+        return usable & ~self._tracker.spliced(segments, time)
 
     def compare(
         self, step: str, output: str, read: Passage, followed: Ints | None = None

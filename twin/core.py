@@ -324,7 +324,9 @@ class Core:
                 comparisons.append(comparison)
                 doubts += reports
                 followed = measured.where(np.isin(measured.segments, segments))
-                judgements += self._promises.read(of, output, followed)
+                coating = self.predictor.coating(f"{of}.{output}", followed.value, followed.time)
+                coated = replace(followed, value=coating)
+                judgements += self._promises.read(of, output, coated)
         events: list[CoreEvent] = [*map(self.predictor.honest, predictions), *comparisons]
         events += judgements
         doubts.sort(key=lambda each: each.time)

@@ -23,6 +23,9 @@ MISMATCH: Final = 0.1
 HISTORY: Final = 8192
 """Measurements whose states are kept: twice what predictions are remembered for."""
 
+ROWS: Final = 7
+"""Numbers of a state: bias, its variance, noise, scale, shared, the foil's part, its covariance."""
+
 
 class BiasEstimator:
     """A slow, robust bias: a scalar Kalman filter on residuals of the same material.
@@ -36,27 +39,41 @@ class BiasEstimator:
     What other outputs build on is the `shared` state: it follows the bias, but not a confirmed
     outlier, which only this gauge has seen.
 
+    Another foil shifts what is read for good, whatever is coated on it: from a splice on the bias
+    is the sum of two states, of which one is the foil's (`coating`). A Kalman filter divides each
+    innovation between them by their covariances; what changes after some segments is the process.
+
     Args:
         uncertainty: one sigma of a measurement of one segment, SI.
         relative: the model is wrong by a factor (a pump, a concentration), not by an offset.
         prior: one sigma of the model before the first measurement, SI; infinite where unknown.
+        foil: one sigma by which another foil shifts what is read, SI.
     """
 
-    def __init__(self, uncertainty: float, relative: bool = False, prior: float = math.inf) -> None:
+    def __init__(
+        self,
+        uncertainty: float,
+        relative: bool = False,
+        prior: float = math.inf,
+        foil: float = 0.0,
+    ) -> None:
         self._floor = uncertainty**2
         self._relative = relative
         self._prior = prior
+        self._foil = foil
         self._noise = self._floor
         self._bias = 0.0
         self._variance = math.inf
         self._alone = 0.0
+        self._tare = 0.0
+        self._covariance = 0.0
         self._level = math.nan
         self._suspect = 0.0
         self._sums = [0.0, 0.0]
         self._lengths = [0, 0]
         self._scale = 1.0
         self._times = np.empty(1024, np.int64)
-        self._states = np.zeros((5, 1024))
+        self._states = np.zeros((ROWS, 1024))
         self._count = 0
         self._updates = 0
 
@@ -73,6 +90,7 @@ class BiasEstimator:
         slope: Floats | None = None,
         level: Floats | None = None,
         fresh: Bools | None = None,
+        spliced: Bools | None = None,
     ) -> None:
         """Take n measurements in order of time with what the model says of them.
 
@@ -85,13 +103,16 @@ class BiasEstimator:
             level: what the model alone says, SI; `mean` where it is not given. Where it changes,
                 as after a move, the bias may change by a share of that: slopes are wrong, too.
             fresh: material of another batch or roll, for which the prior holds anew.
+            spliced: the first material on another foil.
         """
         slopes = mean if self._relative else np.ones_like(mean) if slope is None else slope
         levels = mean if level is None else level
-        news = np.zeros(len(time), np.bool_) if fresh is None else fresh
-        for now, value, said, scale, there, new in zip(
+        news, foils = (
+            np.zeros(len(time), np.bool_) if each is None else each for each in (fresh, spliced)
+        )
+        for now, value, said, scale, there, new, foil in zip(
             time.tolist(), measured.tolist(), mean.tolist(), slopes.tolist(), levels.tolist(),
-            news.tolist(), strict=True,
+            news.tolist(), foils.tolist(), strict=True,
         ):  # fmt: skip
             if not abs(scale) > 0.0:
                 continue
@@ -102,6 +123,9 @@ class BiasEstimator:
             if math.isfinite(open_):
                 self._variance += (open_ / scale) ** 2
             self._level = there
+            if foil:
+                self._variance += (self._foil / scale) ** 2
+                self._covariance += (self._foil / scale) ** 2
             self._take(value - said)
             self._updates += 1
             self._remember(now)
@@ -111,12 +135,15 @@ class BiasEstimator:
             keep = min(self._count, HISTORY)
             self._times = np.concatenate([self._times[-keep:], np.empty(keep + 1024, np.int64)])
             self._states = np.concatenate(
-                [self._states[:, -keep:], np.empty((5, keep + 1024))], axis=1
+                [self._states[:, -keep:], np.empty((ROWS, keep + 1024))], axis=1
             )
             self._count = keep
         self._times[self._count] = now
-        shared = self._bias - self._alone
-        self._states[:, self._count] = self._bias, self._variance, self._noise, self._scale, shared
+        shared = self._bias - self._alone - self._tare
+        self._states[:, self._count] = (
+            self._bias, self._variance, self._noise, self._scale, shared, self._tare,
+            self._covariance,
+        )  # fmt: skip
         self._count += 1
 
     def _take(self, residual: float) -> None:
@@ -147,6 +174,10 @@ class BiasEstimator:
         self._bias += gain * innovation / scale
         if outlying:
             self._alone += gain * innovation / scale
+            self._covariance = 0.0
+        else:
+            self._tare += self._covariance * scale / (variance + self._noise) * innovation
+            self._covariance *= 1 - gain
         self._variance = variance * (1 - gain) / scale**2
         if not outlying:
             self._watch(innovation / sigma, sigma)
@@ -176,12 +207,13 @@ class BiasEstimator:
         self._clear()
         if index < 0:
             self._bias, self._variance, self._noise = 0.0, math.inf, self._floor
-            self._alone = 0.0
+            self._alone = self._tare = self._covariance = 0.0
         else:
             forgotten = self._count - 1 - index
             state = self._states[:, index].tolist()
-            self._bias, self._variance, self._noise, self._scale, shared = state
-            self._alone = self._bias - shared
+            self._bias, self._variance, self._noise, self._scale, shared, *foil = state
+            self._tare, self._covariance = foil
+            self._alone = self._bias - shared - self._tare
             grown = self._noise * STEADY_GAIN**2 / (1 - STEADY_GAIN) * forgotten
             self._variance += grown / self._scale**2
         self._remember(time)
@@ -202,14 +234,14 @@ class BiasEstimator:
         The sigma is that of a measurement against it; before the first one the bias is 0 and the
         sigma that of the prior, NaN where there is none.
         """
-        known, (bias, variance, noise, _, _) = self._known(time)
+        known, (bias, variance, noise, *_) = self._known(time)
         scale = mean if self._relative else np.ones_like(mean)
         sigma = np.sqrt(variance * scale**2 + noise)
         return mean + np.where(known, bias, 0.0) * scale, np.where(known, sigma, self._unread())
 
     def at(self, time: Ints) -> tuple[Floats, Floats]:
         """Bias and its own sigma, SI, for material as it was; 0 and the prior before the first."""
-        known, (bias, variance, _, scale, _) = self._known(time)
+        known, (bias, variance, _, scale, *_) = self._known(time)
         prior = self._prior if math.isfinite(self._prior) else math.nan
         return (
             np.where(known, bias * scale, 0.0),
@@ -218,9 +250,16 @@ class BiasEstimator:
 
     def state(self, time: Ints) -> tuple[Floats, Floats]:
         """The bare state, and the sigma of a measurement against what is made of it, SI."""
-        known, (bias, variance, noise, scale, _) = self._known(time)
+        known, (bias, variance, noise, scale, *_) = self._known(time)
         sigma = np.sqrt(variance * scale**2 + noise)
         return np.where(known, bias, 0.0), np.where(known, sigma, self._unread())
+
+    def coating(self, read: Floats, time: Ints) -> Floats:
+        """What readings, or predictions of them, say without what the foil shifts them by, SI."""
+        known, states = self._known(time)
+        bias, tare = np.where(known, states[[0, 5]], 0.0)
+        made: Floats = read * (1.0 - tare / (1.0 + bias)) if self._relative else read - tare
+        return made
 
     def shared(self, time: Ints) -> tuple[Floats, Bools]:
         """The state that other outputs build on, and whether anything has been measured."""
@@ -239,6 +278,8 @@ class BiasEstimator:
                 self._bias,
                 self._variance,
                 self._alone,
+                self._tare,
+                self._covariance,
                 self._suspect,
                 self._scale,
                 self._level,
@@ -253,12 +294,12 @@ class BiasEstimator:
     def restore(self, state: Snapshot) -> None:
         """Take what another gave, which may have been told another uncertainty."""
         noise, self._bias, self._variance, self._alone, *others = state["numbers"]
-        self._suspect, self._scale, self._level = others
+        self._tare, self._covariance, self._suspect, self._scale, self._level = others
         self._noise = max(self._floor, noise)
         self._sums, self._lengths = list(state["sums"]), list(state["lengths"])
         self._updates, self._count = state["updates"], len(state["times"])
         self._times = np.append(state["times"], np.empty(1024, np.int64))
-        self._states = np.append(state["states"], np.zeros((5, 1024)), axis=1)
+        self._states = np.append(state["states"], np.zeros((ROWS, 1024)), axis=1)
 
     def _known(self, time: Ints) -> tuple[Bools, Floats]:
         index = np.searchsorted(self._times[: self._count], time, "right") - 1

@@ -466,11 +466,18 @@ class Predictor:
         del self._revoked[name][:-16]
 
     def measured(self, name: str, segments: Ints, time: Ints) -> Floats:
-        """What was measured and may be followed, as known at `time`; NaN where nothing was."""
-        known = self._table.time(f"{name}.measured", segments) <= time
+        """What was measured of the coating and may be followed, as known at `time`; else NaN."""
+        read = self._table.time(f"{name}.measured", segments)
+        known = read <= time
         for since, wrong in self._revoked.get(name, ()):
             known &= (time < since) | ~np.isin(segments, wrong)
-        return np.where(known, self._table.value(f"{name}.measured", segments), np.nan)
+        value = self.coating(name, self._table.value(f"{name}.measured", segments), read)
+        return np.where(known, value, np.nan)
+
+    def coating(self, name: str, read: Floats, time: Ints) -> Floats:
+        """What readings at n times, or predictions of them, say without the foil's part, SI."""
+        estimator = self._estimators.get(name)
+        return read if estimator is None else estimator.coating(read, time)
 
     def mixed(self, step: str, batch: int) -> list[float]:
         """What a step on batches was told of a batch, SI; NaN where it is not known."""
@@ -479,27 +486,26 @@ class Predictor:
         return [np.nan] * count if known is None else known[1][-count:].tolist()
 
     def steady(self, step: str, segments: Ints, time: Ints) -> Bools:
-        """Which segments passed machines in one state, as known at `time` (n, ns).
+        """Which segments belong to a run of `COMING` that a step made alike, as known at `time`.
 
-        On the way between two states a segment is unlike both the one before and the one behind.
+        The others are a lump, or were made while machines were on the way between two states.
         """
-        on_the_way = np.ones(len(segments), np.bool_)
-        columns = [f"{step}.{name}" for name, source in self._sources[step] if source.tag]
-        here = np.column_stack([self._table.value(column, segments) for column in columns])
-        for beside in (segments - 1, segments + 1):
-            there = np.column_stack(
-                [
-                    np.where(
-                        self._table.time(column, beside) <= time,
-                        self._table.value(column, beside),
-                        np.nan,
-                    )
-                    for column in columns
-                ]
+        around = segments[:, None] + np.arange(1 - COMING, COMING)
+        moment = np.repeat(time, around.shape[1])
+        alike = np.ones((len(segments), around.shape[1] - 1), np.bool_)
+        for name, source in self._sources[step]:
+            column = f"{step}.{name}"
+            value = self._table.value(column, around.ravel())
+            value[self._table.time(column, around.ravel()) > moment] = np.nan
+            value = value.reshape(around.shape)
+            noise = self._noise(source.output, time)
+            change = np.abs(np.diff(value))
+            alike &= ~(
+                change > np.maximum(TRANSIENT * np.abs(value[:, 1:]), RANGE * noise[:, None])
             )
-            unlike = np.abs(there - here) > TRANSIENT * np.maximum(np.abs(here), 1e-12)
-            on_the_way &= unlike.any(axis=1)
-        return ~on_the_way
+        ahead = np.logical_and.accumulate(alike[:, COMING - 1 :], axis=1).sum(axis=1)
+        behind = np.logical_and.accumulate(alike[:, COMING - 2 :: -1], axis=1).sum(axis=1)
+        return np.asarray(ahead + behind >= COMING - 1)
 
     def best_known(self, step: str, output: str, segments: Ints, time: Ints) -> Floats:
         """A structure parameter as known at `time`: measured, else predicted and corrected."""
@@ -510,6 +516,7 @@ class Predictor:
         elif name in self._estimators:
             predicted = predicted * (1.0 + self._below(name, time)[0])
             predicted = self._estimators[name].correct(predicted, time)[0]
+            predicted = self.coating(name, predicted, time)
         measured = self.measured(name, segments, time)
         return np.where(np.isfinite(measured), measured, predicted)
 
@@ -546,16 +553,17 @@ class Predictor:
             known = values[np.isfinite(values)]
             if not len(known):
                 continue
-            if np.ptp(known) > self._unlike(f"{upstream}.{output}", float(known.mean()), time):
+            noise = float(self._noise(f"{upstream}.{output}", at[:1])[0])
+            if np.ptp(known) > max(TRANSIENT * abs(float(known.mean())), RANGE * noise):
                 return None
             found[column] = known[:COMING].mean()
         return found
 
-    def _unlike(self, name: str, value: float, time: int) -> float:
-        """Range over segments beyond which they are not of one state of a machine, SI."""
-        estimator = self._estimators.get(name)
-        noise = 0.0 if estimator is None else float(estimator.state(np.array([time]))[1][0])
-        return max(TRANSIENT * abs(value), RANGE * noise if math.isfinite(noise) else 0.0)
+    def _noise(self, name: str | None, time: Ints) -> Floats:
+        """Sigma of a measurement of an output at n times, SI; 0 where none is known."""
+        estimator = self._estimators.get(name or "")
+        sigma = np.zeros(len(time)) if estimator is None else estimator.state(time)[1]
+        return np.where(np.isfinite(sigma), sigma, 0.0)
 
     def _batch_value(
         self, step: str, output: str, segments: Ints, time: Ints, revised: bool

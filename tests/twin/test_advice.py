@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import yaml
 
 from simulators.scenario import parse_scenario
@@ -35,6 +36,16 @@ actions:
   - {at: {metre: 30}, do: set, signal: Coater.LineSpeed.Setpoint, value: 8}
   - {at: {metre: 45}, do: set, signal: Coater.LineSpeed.Setpoint, value: 0.5}
   - {at: {metre: 50}, do: ramp, signal: Coater.LineSpeed.Setpoint, value: 3, over: 2 min}
+"""
+SPLICE = """
+name: a foil that is thicker by more than its tolerance, as a beta gauge and a laser see it
+actions:
+  - {at: {metre: 20}, do: splice, foil_shift_um: 0.8}
+"""
+DAMP = """
+name: a line that is too fast for its dryer
+actions:
+  - {at: {metre: 20}, do: set, signal: Coater.LineSpeed.Setpoint, value: 8}
 """
 
 
@@ -86,6 +97,18 @@ def test_a_line_between_two_speeds_is_not_stirred() -> None:
     """The pump has its new setpoint before the line has its speed, and what is made shows later."""
     run = LineInProcess(parse_scenario(FASTER_AND_SLOWER), seed=19, metres=80)
     run.run()
+    # the first finds what the pump delivers
+    assert len(moves(run, "coater.pump_flow_setpoint")) == 1
+
+
+@pytest.mark.parametrize("scenario", [SPLICE, DAMP])
+def test_what_a_gauge_reads_beside_the_coating_does_not_move_the_pump(scenario: str) -> None:
+    """A beta gauge weighs the foil and the solvent, too: 2 and 1.5 g/m^2 here."""
+    run = LineInProcess(parse_scenario(scenario), seed=7, metres=60)
+    run.run()
+    made = run.line.truth().segments["mass_loading"].astype(np.float64)
+    read = np.concatenate([each.measured for each in run.comparisons["coating.mass_loading"]])
+    assert 1e3 * read[-20:].mean() - made[60:90].mean() > 1.0
     # the first finds what the pump delivers
     assert len(moves(run, "coater.pump_flow_setpoint")) == 1
 

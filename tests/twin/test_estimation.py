@@ -107,3 +107,37 @@ def test_after_a_move_the_bias_may_change_by_a_share_of_it() -> None:
     moved.update(time, values, mean, level=level)
     assert abs(bias(still)) < 0.2
     assert bias(moved) == pytest.approx(0.9, abs=0.15)
+
+
+def test_what_comes_with_a_foil_is_the_foils_and_what_comes_later_the_coatings() -> None:
+    time, mean = np.arange(280), np.full(280, 180.0)
+    shift = np.where(time < 80, 0.0, 1.5)
+    drift = np.interp(time, [120, 220], [0.0, 6.0])
+    read = mean + shift + drift + np.array(noise(280))
+    for relative in (False, True):
+        estimator = BiasEstimator(NOISE, relative, foil=1.1)
+        estimator.update(time, read, mean, spliced=time == 80)
+        for until, coated in ((79, 180.0), (110, 180.0), (279, 186.0)):
+            at = np.array([until])
+            corrected = estimator.correct(mean[:1], at)[0]
+            assert corrected[0] == pytest.approx(coated + shift[until], abs=0.4)
+            assert estimator.coating(corrected, at)[0] == pytest.approx(coated, abs=0.4)
+    unspliced = BiasEstimator(NOISE, foil=1.1)
+    unspliced.update(time, read, mean)
+    assert unspliced.coating(read, time) == pytest.approx(read)
+
+
+def test_no_foil_explains_what_is_too_much_for_one() -> None:
+    time, mean = np.arange(100), np.zeros(100)
+    estimator = BiasEstimator(NOISE, foil=1.1)
+    estimator.update(time, 9.0 * (time >= 80) + noise(100), mean, spliced=time == 80)
+    assert estimator.coating(np.array([9.0]), time[-1:])[0] == pytest.approx(9.0, abs=0.2)
+
+
+def test_what_was_taken_for_the_foil_is_forgotten_with_it() -> None:
+    time, mean = np.arange(100), np.zeros(100)
+    estimator = BiasEstimator(NOISE, foil=1.1)
+    estimator.update(time, 1.5 * (time >= 80) + noise(100), mean, spliced=time == 80)
+    estimator.forget_since(80, 100)
+    assert estimator.coating(np.array([5.0]), np.array([99]))[0] == pytest.approx(3.5, abs=0.3)
+    assert estimator.coating(np.array([5.0]), np.array([100]))[0] == 5.0

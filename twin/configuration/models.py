@@ -273,6 +273,17 @@ class OutputConfiguration(Section):
         description="an output before it, with the same correction and a gauge that reads earlier: "
         "what that gauge corrects acts on this output, whose own gauge corrects what is left",
     )
+    foil_uncertainty: float | None = Field(
+        None,
+        gt=0,
+        description="of a gauge that reads the foil, too: one sigma by which another foil shifts "
+        "what it reads of the same coating, in unit",
+    )
+    followed_below: dict[str, float] = Field(
+        {},
+        description="by step.parameter, as its model says, the value in its unit above which the "
+        "gauge reads something else: what it reads of such material is stored, but not followed",
+    )
     weight: float = Field(1.0, ge=0, description="cost of leaving the target, relative to others")
 
 

@@ -259,6 +259,20 @@ def _check_output(
             )
     if output.builds_on is not None:
         _check_foundation(found, step, key, (*path, "builds_on"), output)
+    if output.foil_uncertainty is not None and output.correction in step.inputs:
+        found.add(
+            (*path, "foil_uncertainty"),
+            f"{key!r} is corrected by an input, and a foil is no input",
+            "leave it out, or correct the output by an 'offset' or 'relative'",
+        )
+    on_web = [
+        f"{step_name}.{output_name}"
+        for step_name, each in found.configuration.steps.items()
+        if each.runs_on == step.runs_on
+        for output_name in each.outputs
+    ]
+    for name in output.followed_below:
+        found.known((*path, "followed_below", name), "output on the same web", name, on_web)
     ascending = found.ascending((*path, "limits"), "limits", output.limits)
     if output.limits is not None and output.target is not None and ascending:
         low, high = output.limits
