@@ -40,7 +40,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
     return Plant(
         worn_pump(folder / "monday", seed=1),
         worn_pump(folder / "tuesday", seed=2),
-        worn_pump(folder / "nonsense", seed=1, shuffled=1),
+        worn_pump(folder / "nonsense", seed=1, shuffled=2),
     )
 
 
