@@ -28,6 +28,9 @@ SIGNIFICANT = 3.0
 """Misses of the target within this many sigma of the bias are noise, not worth a move."""
 WORTH = 0.4
 """Misses within this share of the specification's half width are not worth a move either."""
+PATIENT = 0.2
+"""Misses beyond this share are, once the last `PATIENCE` segments all said so."""
+PATIENCE = 40
 MOVING = 0.2
 """Share of the specification's half width by which the state of the machines at this moment and its
 mean over the last material must not differ in what they make: then a machine is on the move."""
@@ -154,9 +157,10 @@ class Advisor:
                 found.add(name)
         return found
 
-    def advise(self, web: str, time: int) -> Recommendation | None:
+    def advise(self, web: str, time: int, misled: bool = False) -> Recommendation | None:
         """Advice for a web as of event time `time` (ns), or None where nothing is worth a move.
 
+        Where the last move was `misled` by a gauge, what it did is taken back, however small.
         No advice while a machine is between two states, an input is missing, the model is asked
         outside its domain, or no measurement has confirmed it yet.
         """
@@ -211,7 +215,12 @@ class Advisor:
 
         doubt = np.array([self._estimators[name].at(moment)[1][0] for name in names])
         missed = np.abs(said - targets)
-        significant = missed > np.maximum(SIGNIFICANT * doubt, WORTH * tolerance)
+        worth = 0.0 if misled else WORTH
+        significant = missed > np.maximum(SIGNIFICANT * doubt, worth * tolerance)
+        lasting = np.array(
+            [self._lasting(*each, time) for each in zip(goals, said - targets, strict=True)]
+        )
+        significant |= lasting > np.maximum(SIGNIFICANT * doubt, PATIENT * tolerance)
         outside = _outside(missed, doubt, tolerance)
         if not (significant | (outside > SAVED)).any():
             return None
@@ -249,9 +258,19 @@ class Advisor:
             for index, handle in enumerate(handles)
             if moved[index]
         )
-        return Recommendation(
-            f"{web}-{time // 1_000_000}", time, web, changes, effects, self._reason(effects, time)
-        )
+        reason = self._reason(effects, time)
+        if misled:
+            reason += "; the last move followed a gauge that has been found wrong since"
+        return Recommendation(f"{web}-{time // 1_000_000}", time, web, changes, effects, reason)
+
+    def _lasting(self, goal: _Goal, miss: float, time: int) -> float:
+        """By how much all that was known since the last `PATIENCE` segments would miss, SI."""
+        left = self._predictor.left(goal.step, time, PATIENCE)
+        if len(left) < PATIENCE:
+            return 0.0
+        moments = np.append(left, time)
+        missed = miss + self._predictor.drift(f"{goal.step}.{goal.output}", moments)
+        return max(0.0, float((missed * np.sign(miss)).min())) if np.isfinite(missed).all() else 0.0
 
     def _sigma(self, name: str, time: int) -> float:
         """Of a measurement against what is expected, as `Prediction.sigma`."""

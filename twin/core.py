@@ -50,6 +50,8 @@ STRETCH = 600 * NANOSECONDS
 """Line time that is followed at once, so that memory stays bounded however long a batch is, ns."""
 DOUBTFUL = 3
 """Segments in a row that raise a doubt, or take it back."""
+MISTAKES = 16
+"""Gauges found wrong, per web, that are remembered."""
 
 
 class Core:
@@ -114,6 +116,10 @@ class Core:
         self.open: dict[str, Recommendation] = {}
         """Recommendations that are proposed, accepted or being written, by web."""
         self._last_decision = dict.fromkeys(line.webs, -(2**62))
+        self._moved = dict.fromkeys(line.webs, -(2**62))
+        """When advice was written last, ns, by web."""
+        self._misled: dict[str, list[tuple[int, int]]] = {web: [] for web in line.webs}
+        """Since when a gauge was wrong that advice follows, and when that was found, ns, by web."""
         self._pause = {
             web: int(
                 NANOSECONDS
@@ -296,6 +302,10 @@ class Core:
                 followed = lesson.passage(self.diagnosis.gauges[f"{name}.{output}"].column)
                 forgotten = verdicts.forgotten.get(f"{name}.{output}", [])
                 self._comparator.learn(name, output, followed, forgotten)
+                if forgotten and f"{name}.{output}" in self._advisor.watched(step.runs_on):
+                    misled = self._misled[step.runs_on]
+                    misled += forgotten
+                    del misled[:-MISTAKES]
                 for calculated in self._comparator.calculated_on(column):
                     forgotten = verdicts.forgotten.get(".".join(calculated), [])
                     made = self._comparator.calculate(*calculated, followed, forgotten)
@@ -363,7 +373,9 @@ class Core:
             return []
         if time - self._last_decision[web] < self._pause[web]:
             return []
-        advice = self._advisor.advise(web, time)
+        moved = self._moved[web]
+        misled = any(since < moved <= found <= time for since, found in self._misled[web])
+        advice = self._advisor.advise(web, time, misled)
         if advice is None:
             return []
         self._last_decision[web] = time
@@ -441,6 +453,7 @@ class Core:
         # the next advice rests on a moment at which the new setpoints are in the stream
         self._last_decision[standing.web] = max(self._last_decision[standing.web], now)
         wrong = [outcome for outcome in outcomes if outcome.status != "applied"]
+        self._moved[standing.web] = now
         if not wrong:
             written = standing.become("written")
             return [written, written.become("verified"), *self._promises.made(standing, now)]
@@ -567,6 +580,10 @@ class Core:
             "open": [recommendation.snapshot() for recommendation in self.open.values()],
             "promises": self._promises.snapshot(),
             "last_decision": dict(self._last_decision),
+            "moved": dict(self._moved),
+            "misled": {
+                web: [list(each) for each in misled] for web, misled in self._misled.items()
+            },
             "latest": self.latest.copy(),
             "latest_time": self.latest_time.copy(),
             "received": self.received,
@@ -619,6 +636,11 @@ class Core:
             self.open[standing.web] = replace(standing, changes=changes)
         self._promises.restore(state["promises"])
         self._last_decision |= state["last_decision"]
+        self._moved |= state["moved"]
+        self._misled |= {
+            web: [(since, found) for since, found in misled]
+            for web, misled in state["misled"].items()
+        }
         renumber.move(state["latest"], self.latest)
         renumber.move(state["latest_time"], self.latest_time)
         self.received = state["received"]

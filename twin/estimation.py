@@ -254,6 +254,11 @@ class BiasEstimator:
         sigma = np.sqrt(variance * scale**2 + noise)
         return np.where(known, bias, 0.0), np.where(known, sigma, self._unread())
 
+    def foil(self, time: Ints) -> tuple[Floats, Floats]:
+        """The foil's part of the bare state, and the output per unit of the state, SI."""
+        known, states = self._known(time)
+        return np.where(known, states[5], 0.0), states[3]
+
     def coating(self, read: Floats, time: Ints) -> Floats:
         """What readings, or predictions of them, say without what the foil shifts them by, SI."""
         known, states = self._known(time)

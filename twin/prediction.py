@@ -372,6 +372,26 @@ class Predictor:
         whole = own + below + (own * below if relative.correction == "relative" else 0.0)
         return whole, np.where(known, sigma, np.nan)
 
+    def drift(self, name: str, time: Ints) -> Floats:
+        """What measurements correct of an output at n times beside what they do at the last, SI.
+
+        NaN where its gauge had not read yet. The foil's part is left out.
+        """
+        foil, scale = self._estimators[name].foil(time)
+        corrected = self.state(name, time)[0] - foil
+        _, read = self._estimators[name].shared(time)
+        return np.where(read, (corrected - corrected[-1]) * scale[-1], np.nan)
+
+    def left(self, step: str, time: int, count: int) -> Ints:
+        """When the last `count` segments left a step by `time`, ns; fewer at the start."""
+        parts: list[Ints] = []
+        for prediction in reversed(self._recent[step]):
+            here = prediction.time[: int(np.searchsorted(prediction.time, time, "right"))]
+            parts.append(here[-count + sum(map(len, parts)) :] if len(here) else here)
+            if sum(map(len, parts)) >= count:
+                break
+        return np.concatenate(parts[::-1]) if parts else np.empty(0, np.int64)
+
     def _below(self, name: str, time: Ints) -> tuple[Floats, Bools]:
         """What the outputs that one builds on correct at these times, and whether all are known."""
         below = self.foundations.get(name)

@@ -8,6 +8,7 @@ import yaml
 
 from simulators.scenario import parse_scenario
 from tests.in_process import ROOT, LineInProcess, line_configuration
+from twin.alarms import Alarm
 from twin.configuration.models import LineConfiguration
 from twin.prediction import Prediction
 from twin.recommendation import Recommendation
@@ -46,6 +47,11 @@ DAMP = """
 name: a line that is too fast for its dryer
 actions:
   - {at: {metre: 20}, do: set, signal: Coater.LineSpeed.Setpoint, value: 8}
+"""
+MISLEADING = """
+name: a beta gauge that drifts so fast that the pump follows it before it is found
+actions:
+  - {at: {metre: 25}, do: gauge, gauge: mass_loading, fault: drift, amount: 12}
 """
 
 
@@ -111,6 +117,34 @@ def test_what_a_gauge_reads_beside_the_coating_does_not_move_the_pump(scenario: 
     assert 1e3 * read[-20:].mean() - made[60:90].mean() > 1.0
     # the first finds what the pump delivers
     assert len(moves(run, "coater.pump_flow_setpoint")) == 1
+
+
+def true_loading(run: LineInProcess, low: int, high: int) -> float:
+    """Median of the true mass loading between two metres, g/m^2."""
+    return float(np.median(run.line.truth().segments["mass_loading"][2 * low : 2 * high]))
+
+
+def test_what_followed_a_wrong_gauge_is_taken_back() -> None:
+    """What is left is too small to be worth a move by itself."""
+    run = LineInProcess(parse_scenario(MISLEADING), seed=1, metres=75)
+    run.run()
+    named = next(e for e in run.events if isinstance(e, Alarm) and e.kind == "drifting")
+    assert named.suspect == "gauges.mass_loading"
+    followed, taken_back = moves(run, "coater.pump_flow_setpoint")
+    assert followed < 0 < taken_back
+    wrote = [e for e in run.recommendations("verified") if e.web == "coater"]
+    assert wrote[0].time < named.time <= wrote[1].time
+    assert "found wrong since" in wrote[1].reason
+    assert true_loading(run, 55, 62) < 179.2
+    assert true_loading(run, 68, 75) == pytest.approx(180.0, abs=0.4)
+
+
+def test_a_small_miss_is_corrected_once_it_has_lasted() -> None:
+    run = LineInProcess("nominal", seed=12, metres=50)
+    run.run()
+    assert true_loading(run, 20, 30) < 178.8
+    assert true_loading(run, 40, 50) == pytest.approx(180.0, abs=0.8)
+    assert len(moves(run, "coater.pump_flow_setpoint")) == 2
 
 
 def wanting(thickness: float) -> LineConfiguration:
