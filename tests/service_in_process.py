@@ -13,8 +13,8 @@ from simulators.scenario import parse_scenario
 from surrogates.onnx_model import OnnxSurrogate
 from tests.in_process import EPOCH, ROOT, line_configuration
 from tests.servers import until
-from twin.app import build_desk
 from twin.cli.assessment.wire import Wire
+from twin.cli.desk import build_desk
 from twin.clock import ManualClock
 from twin.core import Core
 from twin.desk import Desk

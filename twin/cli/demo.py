@@ -27,16 +27,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from simulators.runner import run_headless
 from simulators.scenario import Scenario, load_scenario
 from twin.app import (
-    build_desk,
     build_service,
     configure_logging,
     load_challengers,
     open_registry,
     read_line,
-    serve_api,
     start_recording,
 )
 from twin.cli.assessment.command import scenario_file
+from twin.cli.desk import build_desk, serve_api
 from twin.cli.keys import DECISIONS, decide, pressed
 from twin.cli.processes import LineFailedError, broker, free_ports, virtual_line
 from twin.cli.terminal import Json, err, finite, out, print_errors, print_samples

@@ -16,14 +16,13 @@ from rich.live import Live
 from rich.text import Text
 
 from twin.app import (
-    build_desk,
     build_service,
     configure_logging,
     load_challengers,
     open_registry,
     read_line,
-    serve_api,
 )
+from twin.cli.desk import build_desk, serve_api
 from twin.cli.keys import DECISIONS, decide, pressed
 from twin.cli.operating import operated
 from twin.cli.recording import RecordingSwitch
