@@ -172,6 +172,7 @@ class Advisor:
         steps = self._chain_to({goal.step for goal in goals}, web)
         base: dict[str, Floats] = {}
         present: dict[str, Floats] = {}
+        fed = set()
         for step in steps:
             last = self._predictor.last(step, time)
             if last is None:
@@ -181,6 +182,8 @@ class Advisor:
             if to_come is None:
                 return None
             base[step] = np.where(np.isnan(to_come), base[step], to_come)
+            if np.isfinite(to_come).any():
+                fed.add(step)
             present[step] = self._present(step, base[step], time)
             needed = any(goal.step == step for goal in goals)
             if needed and not (in_domain and _settled(base[step], present[step])):
@@ -217,8 +220,12 @@ class Advisor:
         missed = np.abs(said - targets)
         worth = 0.0 if misled else WORTH
         significant = missed > np.maximum(SIGNIFICANT * doubt, worth * tolerance)
+        # what comes from another web need not be like what lasted
         lasting = np.array(
-            [self._lasting(*each, time) for each in zip(goals, said - targets, strict=True)]
+            [
+                0.0 if goal.step in fed else self._lasting(goal, miss, time)
+                for goal, miss in zip(goals, said - targets, strict=True)
+            ]
         )
         significant |= lasting > np.maximum(SIGNIFICANT * doubt, PATIENT * tolerance)
         outside = _outside(missed, doubt, tolerance)

@@ -75,13 +75,6 @@ def make_estimators(line: LineConfiguration) -> dict[str, BiasEstimator]:
     return estimators
 
 
-def _in_si(line: LineConfiguration, name: str, value: float) -> float:
-    """A value of a `step.output` in its unit."""
-    step, _, output = name.partition(".")
-    scale, offset = to_si(line.steps[step].outputs[output].unit)
-    return value * scale + offset
-
-
 class Comparator:
     """Compares measurements with predictions of the same material, and feeds the estimators."""
 
@@ -108,15 +101,6 @@ class Comparator:
             for output_name, output in step.outputs.items()
             if output.calculated_from is not None
         }
-
-        self._followed_below = {
-            f"{step_name}.{output_name}": {
-                other: _in_si(line, other, value) for other, value in output.followed_below.items()
-            }
-            for step_name, step in line.steps.items()
-            for output_name, output in step.outputs.items()
-        }
-        """By `step.output` the other outputs up to whose values, SI, a gauge reads it."""
 
     def learn(
         self, step: str, output: str, passage: Passage, forgotten: Sequence[tuple[int, int]] = ()
@@ -238,9 +222,7 @@ class Comparator:
     def _usable(self, name: str, segments: Ints, time: Ints) -> Bools:
         """Which segments a gauge reads, and the model predicts, the same thing of."""
         usable = np.isfinite(self._table.value(name, segments))
-        for other, highest in self._followed_below[name].items():
-            known = self._table.time(other, segments) <= time
-            usable &= ~(known & (self._table.value(other, segments) > highest))
+        usable &= self._predictor.reads(name, segments, time)
         return usable & ~self._tracker.spliced(segments, time)
 
     def compare(

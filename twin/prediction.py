@@ -20,6 +20,7 @@ from twin.ports import Surrogate
 from twin.samples import Bools, Floats, Ints
 from twin.snapshot import Snapshot
 from twin.tracking import Tracker
+from twin.units import to_si
 
 ALIKE: Final = 10
 """Segments over which machine values are averaged for the material to come."""
@@ -101,6 +102,13 @@ def input_columns(line: LineConfiguration, tags: Mapping[str, int]) -> list[Colu
     return columns
 
 
+def _in_si(line: LineConfiguration, name: str, value: float) -> float:
+    """A value of a `step.output` in its unit."""
+    step, _, output = name.partition(".")
+    scale, offset = to_si(line.steps[step].outputs[output].unit)
+    return value * scale + offset
+
+
 class Predictor:
     """Gathers each step's inputs by material, predicts, and remembers what it predicted from.
 
@@ -143,6 +151,14 @@ class Predictor:
             if made.builds_on is not None
         }
         """By `step.output` the output whose correction acts on it first."""
+        self._followed_below = {
+            f"{step_name}.{output_name}": {
+                other: _in_si(line, other, value) for other, value in output.followed_below.items()
+            }
+            for step_name, step in line.steps.items()
+            for output_name, output in step.outputs.items()
+        }
+        """By `step.output` the other outputs up to whose values, SI, a gauge reads it."""
         self._kept = dict.fromkeys(line.steps, 0)
         self._revised: dict[tuple[str, int], tuple[int, float]] = {}
         self._revoked: dict[str, list[tuple[int, Ints]]] = {}
@@ -489,10 +505,19 @@ class Predictor:
         """What was measured of the coating and may be followed, as known at `time`; else NaN."""
         read = self._table.time(f"{name}.measured", segments)
         known = read <= time
+        known &= self.reads(name, segments, read)
         for since, wrong in self._revoked.get(name, ()):
             known &= (time < since) | ~np.isin(segments, wrong)
         value = self.coating(name, self._table.value(f"{name}.measured", segments), read)
         return np.where(known, value, np.nan)
+
+    def reads(self, name: str, segments: Ints, time: Ints) -> Bools:
+        """Whether an output's gauge reads it of such material as n segments, as known then."""
+        fit = np.ones(len(segments), np.bool_)
+        for other, highest in self._followed_below.get(name, {}).items():
+            known = self._table.time(other, segments) <= time
+            fit &= ~(known & (self._table.value(other, segments) > highest))
+        return fit
 
     def coating(self, name: str, read: Floats, time: Ints) -> Floats:
         """What readings at n times, or predictions of them, say without the foil's part, SI."""
