@@ -261,6 +261,8 @@ class BiasEstimator:
 
     def coating(self, read: Floats, time: Ints) -> Floats:
         """What readings, or predictions of them, say without what the foil shifts them by, SI."""
+        if not self._foil:
+            return read
         known, states = self._known(time)
         bias, tare = np.where(known, states[[0, 5]], 0.0)
         made: Floats = read * (1.0 - tare / (1.0 + bias)) if self._relative else read - tare
