@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,10 +157,13 @@ class Advisor:
                 found.add(name)
         return found
 
-    def advise(self, web: str, time: int, misled: bool = False) -> Recommendation | None:
+    def advise(
+        self, web: str, time: int, wrong: Sequence[tuple[int, int]] = ()
+    ) -> Recommendation | None:
         """Advice for a web as of event time `time` (ns), or None where nothing is worth a move.
 
-        Where the last move was `misled` by a gauge, what it did is taken back, however small.
+        `wrong` says since when gauges were wrong and when that was found, ns: if the last move was
+        made between, what it did is taken back, however small.
         No advice while a machine is between two states, an input is missing, the model is asked
         outside its domain, or no measurement has confirmed it yet.
         """
@@ -193,9 +196,9 @@ class Advisor:
         names = [f"{goal.step}.{goal.output}" for goal in goals]
         if not goals or any(np.isnan(self._predictor.state(name, moment)[1][0]) for name in names):
             return None
-        now = np.array([self._tracker.value_at(handle.tag, time) for handle in handles])
-        lately = np.array(
-            [self._tracker.value_at(handle.tag, time - ON_ITS_WAY) for handle in handles]
+        now, lately = (
+            np.array([self._tracker.value_at(handle.tag, at) for handle in handles])
+            for at in (time, time - ON_ITS_WAY)
         )
         known = np.isfinite(lately)
         if not (np.isfinite(now).all() and _settled(lately[known], now[known])):
@@ -217,9 +220,12 @@ class Advisor:
             return self._chain(steps, base, handles, goals, time, setpoints)[1]
 
         doubt = np.array([self._estimators[name].at(moment)[1][0] for name in names])
+        moved_at = self._guard.last_write(handle.tag for handle in self._handles[web])
+        misled = moved_at is not None and any(
+            since < moved_at <= found <= time for since, found in wrong
+        )
         missed = np.abs(said - targets)
-        worth = 0.0 if misled else WORTH
-        significant = missed > np.maximum(SIGNIFICANT * doubt, worth * tolerance)
+        significant = missed > np.maximum(SIGNIFICANT * doubt, 0.0 if misled else WORTH * tolerance)
         # what comes from another web need not be like what lasted
         lasting = np.array(
             [

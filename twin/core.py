@@ -116,8 +116,6 @@ class Core:
         self.open: dict[str, Recommendation] = {}
         """Recommendations that are proposed, accepted or being written, by web."""
         self._last_decision = dict.fromkeys(line.webs, -(2**62))
-        self._moved = dict.fromkeys(line.webs, -(2**62))
-        """When advice was written last, ns, by web."""
         self._misled: dict[str, list[tuple[int, int]]] = {web: [] for web in line.webs}
         """Since when a gauge was wrong that advice follows, and when that was found, ns, by web."""
         self._pause = {
@@ -373,9 +371,7 @@ class Core:
             return []
         if time - self._last_decision[web] < self._pause[web]:
             return []
-        moved = self._moved[web]
-        misled = any(since < moved <= found <= time for since, found in self._misled[web])
-        advice = self._advisor.advise(web, time, misled)
+        advice = self._advisor.advise(web, time, self._misled[web])
         if advice is None:
             return []
         self._last_decision[web] = time
@@ -453,7 +449,6 @@ class Core:
         # the next advice rests on a moment at which the new setpoints are in the stream
         self._last_decision[standing.web] = max(self._last_decision[standing.web], now)
         wrong = [outcome for outcome in outcomes if outcome.status != "applied"]
-        self._moved[standing.web] = now
         if not wrong:
             written = standing.become("written")
             return [written, written.become("verified"), *self._promises.made(standing, now)]
@@ -580,7 +575,6 @@ class Core:
             "open": [recommendation.snapshot() for recommendation in self.open.values()],
             "promises": self._promises.snapshot(),
             "last_decision": dict(self._last_decision),
-            "moved": dict(self._moved),
             "misled": {
                 web: [list(each) for each in misled] for web, misled in self._misled.items()
             },
@@ -636,7 +630,6 @@ class Core:
             self.open[standing.web] = replace(standing, changes=changes)
         self._promises.restore(state["promises"])
         self._last_decision |= state["last_decision"]
-        self._moved |= state["moved"]
         self._misled |= {
             web: [(since, found) for since, found in misled]
             for web, misled in state["misled"].items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -220,6 +220,10 @@ class Guard:
             while moves and now - moves[0][0] >= MINUTE:
                 moves.popleft()
             moves.append((now, abs(change.after - float(latest[change.tag]))))
+
+    def last_write(self, tags: Iterable[int]) -> int | None:
+        """When one of these setpoints was written last, ns; None if never."""
+        return max((self._last_write[tag] for tag in tags if tag in self._last_write), default=None)
 
     def took_back(self, changes: Sequence[Change], now: int) -> None:
         """Remember that setpoints went the way of their last move again, as a write failed."""

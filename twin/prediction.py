@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -401,12 +401,18 @@ class Predictor:
     def left(self, step: str, time: int, count: int) -> Ints:
         """When the last `count` segments left a step by `time`, ns; fewer at the start."""
         parts: list[Ints] = []
-        for prediction in reversed(self._recent[step]):
-            here = prediction.time[: int(np.searchsorted(prediction.time, time, "right"))]
-            parts.append(here[-count + sum(map(len, parts)) :] if len(here) else here)
+        for prediction, end in self._until(step, time):
+            parts.append(prediction.time[max(0, end - count + sum(map(len, parts))) : end])
             if sum(map(len, parts)) >= count:
                 break
         return np.concatenate(parts[::-1]) if parts else np.empty(0, np.int64)
+
+    def _until(self, step: str, time: int) -> Iterator[tuple[Prediction, int]]:
+        """Predictions of segments that left a step by `time`, latest first; how many of each."""
+        for prediction in reversed(self._recent[step]):
+            count = int(np.searchsorted(prediction.time, time, "right"))
+            if count:
+                yield prediction, count
 
     def _below(self, name: str, time: Ints) -> tuple[Floats, Bools]:
         """What the outputs that one builds on correct at these times, and whether all are known."""
@@ -535,21 +541,16 @@ class Predictor:
 
         The others are a lump, or were made while machines were on the way between two states.
         """
-        around = segments[:, None] + np.arange(1 - COMING, COMING)
-        moment = np.repeat(time, around.shape[1])
-        alike = np.ones((len(segments), around.shape[1] - 1), np.bool_)
+        around = segments + np.arange(1 - COMING, COMING)[:, None]
+        alike = np.ones((len(around) - 1, len(segments)), np.bool_)
         for name, source in self._sources[step]:
             column = f"{step}.{name}"
-            value = self._table.value(column, around.ravel())
-            value[self._table.time(column, around.ravel()) > moment] = np.nan
-            value = value.reshape(around.shape)
-            noise = self._noise(source.output, time)
-            change = np.abs(np.diff(value))
-            alike &= ~(
-                change > np.maximum(TRANSIENT * np.abs(value[:, 1:]), RANGE * noise[:, None])
-            )
-        ahead = np.logical_and.accumulate(alike[:, COMING - 1 :], axis=1).sum(axis=1)
-        behind = np.logical_and.accumulate(alike[:, COMING - 2 :: -1], axis=1).sum(axis=1)
+            known = self._table.time(column, around) <= time
+            value = np.where(known, self._table.value(column, around), np.nan)
+            change = np.abs(np.diff(value, axis=0))
+            alike &= ~(change > self._unlike(source.output, value[1:], time))
+        ahead = np.logical_and.accumulate(alike[COMING - 1 :]).sum(axis=0)
+        behind = np.logical_and.accumulate(alike[COMING - 2 :: -1]).sum(axis=0)
         return np.asarray(ahead + behind >= COMING - 1)
 
     def best_known(self, step: str, output: str, segments: Ints, time: Ints) -> Floats:
@@ -598,17 +599,17 @@ class Predictor:
             known = values[np.isfinite(values)]
             if not len(known):
                 continue
-            noise = float(self._noise(f"{upstream}.{output}", at[:1])[0])
-            if np.ptp(known) > max(TRANSIENT * abs(float(known.mean())), RANGE * noise):
+            if np.ptp(known) > self._unlike(f"{upstream}.{output}", known.mean(), at[:1])[0]:
                 return None
             found[column] = known[:COMING].mean()
         return found
 
-    def _noise(self, name: str | None, time: Ints) -> Floats:
-        """Sigma of a measurement of an output at n times, SI; 0 where none is known."""
+    def _unlike(self, name: str | None, value: Floats, time: Ints) -> Floats:
+        """How far from a value at n times another is of another state of a machine, SI."""
         estimator = self._estimators.get(name or "")
-        sigma = np.zeros(len(time)) if estimator is None else estimator.state(time)[1]
-        return np.where(np.isfinite(sigma), sigma, 0.0)
+        noise = np.zeros(len(time)) if estimator is None else estimator.state(time)[1]
+        noise = np.where(np.isfinite(noise), noise, 0.0)
+        return np.maximum(TRANSIENT * np.abs(value), RANGE * noise)
 
     def _batch_value(
         self, step: str, output: str, segments: Ints, time: Ints, revised: bool
@@ -636,10 +637,7 @@ class Predictor:
         """
         rows: list[Floats] = []
         found: tuple[bool, int] | None = None
-        for prediction in reversed(self._recent[step]):
-            index = int(np.searchsorted(prediction.time, time, "right"))
-            if not index:
-                continue
+        for prediction, index in self._until(step, time):
             if found is None:
                 found = (
                     bool(prediction.corrected_in_domain[index - 1]),

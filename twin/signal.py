@@ -261,7 +261,7 @@ class HeldSignal:
         metres = np.diff(all_position)
         metres[np.isnan(metres)] = 0.0
         sums = np.empty((4, len(all_time)))
-        sums[:, :1] = np.array(start)[:, None]
+        sums[:, 0] = start
         for row, factor, length in (
             (0, weight, seconds), (1, valid, seconds), (2, weight, metres), (3, valid, metres),
         ):  # fmt: skip
