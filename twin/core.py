@@ -33,7 +33,7 @@ from twin.recommendation import Change, Recommendation, State
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
 from twin.snapshot import Renumbering, Snapshot, SnapshotError
 from twin.tracking import MEMORY, Tracked, Tracker
-from twin.trust import ModeChange, Trust
+from twin.trust import FAILED_WRITE, ModeChange, Trust
 
 CoreEvent = (
     Prediction
@@ -322,6 +322,9 @@ class Core:
                     )
                 if f"{name}.{output}" in self._advisor.goals(step.runs_on):
                     doubts += self._judge_gauge(name, output, read)
+                elif self._rows.pop((name, f"silent {output}"), None):
+                    # its target has been taken away since
+                    doubts.append(Doubt(int(read.time[0]), name, f"silent {output}", ""))
                 if f"{name}.{output}" in self._advisor.watched(step.runs_on):
                     decisions += [(time, step.runs_on) for time in read.time.tolist()]
             if said is not None:
@@ -459,7 +462,7 @@ class Core:
         self._guard.took_back(standing.changes, now)
         events: list[CoreEvent] = [standing.become("failed", note=reason)]
         for step in dict.fromkeys(change.step for change in standing.changes):
-            events += self._fell(self.trust.doubt(step, "write", f"a write failed: {reason}", now))
+            events += self._fell(self.trust.doubt(step, FAILED_WRITE, f"a write failed: {reason}", now))
         return events
 
     def open_interlocks(self, change: Change, now: int) -> list[str]:

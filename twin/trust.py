@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from twin.configuration.models import Mode
 from twin.snapshot import Snapshot
+
+FAILED_WRITE: Final = "write"
+"""The doubt that only a person takes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +58,13 @@ class Trust:
         )
 
     def set_mode(self, step: str, mode: Mode, by: str, time: int) -> list[ModeChange]:
-        """A person sets the mode; doubts are forgotten and must arise again."""
-        self._doubts[step].clear()
+        """A person sets the mode; a failed write is forgotten, what the data cast doubt on stays."""
+        self._doubts[step].pop(FAILED_WRITE, None)
         self._set[step] = mode
-        return [ModeChange(time, step, mode, f"set by {by}")]
+        changes = [ModeChange(time, step, mode, f"set by {by}")]
+        if self.mode(step) != mode:
+            changes.append(ModeChange(time, step, self.mode(step), self.reason(step)))
+        return changes
 
     def doubt(
         self,
@@ -70,7 +77,7 @@ class Trust:
         """Raise a doubt that bars a step from modes; an empty reason takes it back."""
         before = self.mode(step)
         if reason:
-            self._doubts[step].setdefault(kind, (reason, bars))
+            self._doubts[step][kind] = reason, bars
         else:
             self._doubts[step].pop(kind, None)
         after = self.mode(step)

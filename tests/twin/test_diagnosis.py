@@ -113,8 +113,8 @@ def test_a_step_in_twin_falls_to_shadow_one_in_advisory_goes_on_from_what_was_kn
     trust = line.core.trust
     assert trust.mode("coating") == "advisory"
     trust.set_mode("coating", "twin", "a person", 0)
-    trust.doubt("coating", "biased mass_loading", "it is", 0, ("twin",))
     assert trust.mode("coating") == "shadow"
+    assert "mass_loading" in trust.reason("coating")
     trust.set_mode("coating", "advisory", "a person", 0)
 
 

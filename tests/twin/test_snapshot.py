@@ -208,6 +208,22 @@ def test_a_mode_that_the_configuration_changed_since_is_the_new_one() -> None:
     assert after.trust.wanted("coating") == "model"
 
 
+def test_a_gauge_that_is_no_longer_followed_bars_its_step_no_longer() -> None:
+    target = "steps/coating/outputs/mass_loading/target"
+    before = make_core(line_configuration())
+    *pieces, last = pieces_of(busy_stream(), 4000)
+    gauge = before.tags.index("gauges.mass_loading")
+    for piece in pieces[:3]:
+        before.feed(piece.where(piece.tag != gauge), int(piece.time.max()))
+    before.set_mode("coating", "advisory", "operator", before.tracker.frontier)
+    assert "no reading of mass_loading" in before.trust.reason("coating")
+    after = make_core(changed(target, None))
+    after.restore(before.snapshot())
+    for piece in (*pieces[3:], last):
+        after.feed(piece, int(piece.time.max()))
+    assert "mass_loading" not in after.trust.reason("coating")
+
+
 def test_tags_may_come_go_and_change_their_order(tmp_path: Path) -> None:
     pieces = pieces_of(busy_stream(), 2000)
     half = len(pieces) // 2
