@@ -201,7 +201,7 @@ class BiasEstimator:
     def forget_since(self, since: int, time: int) -> None:
         """What was learned since a time (ns) does not hold; that is known at `time`."""
         index = int(np.searchsorted(self._times[: self._count], since)) - 1
-        if self._count and int(self._times[self._count - 1]) < since:
+        if not self._count or int(self._times[self._count - 1]) < since:
             return
         self._suspect = 0.0
         self._clear()
@@ -220,7 +220,7 @@ class BiasEstimator:
 
     def shift(self, time: int, before: float, after: float) -> None:
         """The model's input was revised: where it said `before` it says `after`, all else equal."""
-        if not self._count:
+        if math.isinf(self._variance):
             return
         if not self._relative:
             self._bias += before - after
@@ -310,4 +310,6 @@ class BiasEstimator:
 
     def _known(self, time: Ints) -> tuple[Bools, Floats]:
         index = np.searchsorted(self._times[: self._count], time, "right") - 1
-        return index >= 0, self._states[:, np.maximum(index, 0)]
+        states = self._states[:, np.maximum(index, 0)]
+        # nothing is known either once all that was learned is forgotten
+        return (index >= 0) & np.isfinite(states[1]), states

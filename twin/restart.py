@@ -157,6 +157,8 @@ class Restart:
         service, now = self._service, self._clock.now()
         core = service.core
         heard = int(core.latest_time.max(initial=0))
+        if not heard:
+            return  # the line has never spoken
         gone = max(0, now - heard)
         unknown = nothing_known(core)
         service.carry_out(core.feed(unknown, int(unknown.time[0])))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -141,3 +143,21 @@ def test_what_was_taken_for_the_foil_is_forgotten_with_it() -> None:
     estimator.forget_since(80, 100)
     assert estimator.coating(np.array([5.0]), np.array([99]))[0] == pytest.approx(3.5, abs=0.3)
     assert estimator.coating(np.array([5.0]), np.array([100]))[0] == 5.0
+
+
+@pytest.mark.parametrize("prior", [2.0, math.inf])
+def test_once_all_is_forgotten_it_is_as_before_the_first(prior: float) -> None:
+    time, mean = np.arange(10), np.full(10, 180.0)
+    estimator = BiasEstimator(NOISE, prior=prior)
+    estimator.forget_since(0, 0)
+    estimator.update(time, mean + 4.0, mean)
+    estimator.forget_since(0, 10)
+    later, new = np.array([10]), BiasEstimator(NOISE, prior=prior)
+    assert not estimator.shared(later)[1][0]
+    made, expected = (each.correct(mean[:1], later) for each in (estimator, new))
+    assert np.array_equal(made, expected, equal_nan=True)
+    assert np.array_equal(estimator.at(later), new.at(later), equal_nan=True)
+    estimator.shift(11, 1.0, 2.0)
+    assert estimator.correct(mean[:1], np.array([11]))[0][0] == 180.0
+    estimator.update(np.array([12]), np.array([183.0]), mean[:1])
+    assert estimator.shared(np.array([12]))[1][0]

@@ -172,6 +172,19 @@ async def test_a_polite_end_leaves_nothing_to_read_back(tmp_path: Path) -> None:
         assert second.core.tracker.segment_of(1, 2.0) == before.tracker.segment_of(1, 2.0)
 
 
+async def test_a_line_that_has_never_spoken_was_not_missed(tmp_path: Path) -> None:
+    clock = ManualClock(NOW)
+    async with running(service_on(tmp_path, clock)):
+        pass
+    clock.time += 5 * S
+    async with running(service_on(tmp_path, clock)) as second:
+        await everything_stored(second)
+        assert not second.core.kept
+        assert not second.core.latest_time.any()
+        historian = second.store.historian
+        assert not await second.store.call(lambda: historian.events(0, 2**62))
+
+
 async def test_what_is_damaged_is_set_aside_and_the_line_is_followed_anew(tmp_path: Path) -> None:
     clock = ManualClock(NOW)
     async with running(service_on(tmp_path, clock)) as first:
