@@ -462,7 +462,9 @@ class Core:
         self._guard.took_back(standing.changes, now)
         events: list[CoreEvent] = [standing.become("failed", note=reason)]
         for step in dict.fromkeys(change.step for change in standing.changes):
-            events += self._fell(self.trust.doubt(step, FAILED_WRITE, f"a write failed: {reason}", now))
+            events += self._fell(
+                self.trust.doubt(step, FAILED_WRITE, f"a write failed: {reason}", now)
+            )
         return events
 
     def open_interlocks(self, change: Change, now: int) -> list[str]:

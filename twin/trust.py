@@ -58,7 +58,7 @@ class Trust:
         )
 
     def set_mode(self, step: str, mode: Mode, by: str, time: int) -> list[ModeChange]:
-        """A person sets the mode; a failed write is forgotten, what the data cast doubt on stays."""
+        """A person sets the mode, which takes back the doubt of a failed write and no other."""
         self._doubts[step].pop(FAILED_WRITE, None)
         self._set[step] = mode
         changes = [ModeChange(time, step, mode, f"set by {by}")]

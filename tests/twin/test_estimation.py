@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from twin.estimation import BiasEstimator
+from twin.samples import Floats
 
 NOISE = 0.3
 
@@ -147,7 +148,8 @@ def test_what_was_taken_for_the_foil_is_forgotten_with_it() -> None:
 
 @pytest.mark.parametrize("prior", [2.0, math.inf])
 def test_once_all_is_forgotten_it_is_as_before_the_first(prior: float) -> None:
-    time, mean = np.arange(10), np.full(10, 180.0)
+    time = np.arange(10)
+    mean: Floats = np.full(10, 180.0)
     estimator = BiasEstimator(NOISE, prior=prior)
     estimator.forget_since(0, 0)
     estimator.update(time, mean + 4.0, mean)
