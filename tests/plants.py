@@ -9,7 +9,7 @@ import numpy as np
 from connectors.recorder import RecordingWriter
 from simulators.scenario import parse_scenario
 from tests.in_process import ROOT, LineInProcess, line_configuration
-from twin.app import load_surrogates
+from twin.app.line import load_surrogates
 from twin.intervention import Arrivals
 from twin.samples import SampleBatch
 

@@ -15,7 +15,7 @@ import numpy as np
 from connectors.mqtt import MqttSource
 from connectors.opcua import OpcUaSource
 from tests.bench.opcua_load import TAGS, URI, url
-from twin.app import GAUGE_LINGER
+from twin.app.service import GAUGE_LINGER
 from twin.clock import LineClock
 from twin.configuration.models import LineConfiguration
 from twin.core import Core

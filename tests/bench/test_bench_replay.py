@@ -15,7 +15,8 @@ from connectors.recorder import RecordingWriter
 from connectors.recording import Recording
 from tests.bench.test_bench_core import busy_line
 from tests.in_process import EPOCH, ROOT, LineInProcess
-from twin.app import build_replay, recorded_surrogates
+from twin.app.line import recorded_surrogates
+from twin.app.replay import build_replay
 from twin.cli.replaying import ReplayScreen
 from twin.configuration.models import LineConfiguration
 from twin.historian import DuckDBHistorian

@@ -19,7 +19,8 @@ import numpy as np
 
 from tests.service_in_process import ServedLine, served_line
 from twin.api import Server, make_app
-from twin.app import RECORDINGS, configure_logging, start_recording
+from twin.app.logs import configure_logging
+from twin.app.service import RECORDINGS, start_recording
 from twin.samples import SampleBatch
 from twin.screen import Screen
 from twin.users import Role

@@ -20,7 +20,7 @@ from simulators.secured import SecuredFolder
 from tests.certificates import PASSWORD, WRONG, Certificates, Users
 from tests.connectors.reading import line, opcua_tag, reading
 from tests.servers import Machine, until
-from twin.app import build_service
+from twin.app.service import build_service
 from twin.cli.certs import shown_to
 from twin.clock import LineClock
 from twin.configuration.models import LineConfiguration

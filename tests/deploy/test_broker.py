@@ -23,7 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from tests.servers import free_port
 from tests.system.twin_program import COMMAND, environment
-from twin.app import read_line
+from twin.app.line import read_line
 from twin.configuration import bundled
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

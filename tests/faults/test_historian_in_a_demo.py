@@ -17,7 +17,8 @@ from connectors.recording import Recording
 from tests.stores import InfluxDB1, Server, VictoriaMetrics
 from tests.system.test_demo import one_object
 from tests.system.twin_program import COMMAND, environment
-from twin.app import open_historian, read_line
+from twin.app.line import read_line
+from twin.app.stores import open_historian
 from twin.configuration import bundled
 from twin.samples import SampleBatch, severity
 

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.faults.set_clock import set_forth
-from twin.app import build_service
+from twin.app.service import build_service
 from twin.clock import LineClock
 from twin.configuration.models import LineConfiguration
 

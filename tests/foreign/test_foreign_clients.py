@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.servers import broker, free_port, mosquitto
-from twin.app import build_service, load_surrogates, read_line
+from twin.app.line import load_surrogates, read_line
+from twin.app.service import build_service
 from twin.cli.demo import accelerated
 from twin.cli.processes import virtual_line as virtual_line_process
 from twin.clock import LineClock

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from simulators.runner import run_headless
 from simulators.scenario import load_scenario
 from tests.system.twin_program import twin
-from twin.app import read_line
+from twin.app.line import read_line
 from twin.configuration import bundled
 from twin.historian import DuckDBHistorian
 

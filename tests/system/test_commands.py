@@ -17,7 +17,7 @@ import yaml
 
 from tests.servers import Broker, broker, free_port
 from tests.system.twin_program import COMMAND, environment, twin, twin_many
-from twin.app import read_line
+from twin.app.line import read_line
 from twin.configuration import bundled
 from twin.configuration.models import LineConfiguration
 from twin.historian import DuckDBHistorian

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.system.twin_program import COMMAND, environment, twin
-from twin.app import read_line
+from twin.app.line import read_line
 from twin.configuration import bundled
 from twin.historian import DuckDBHistorian
 from twin.ledger import Ledger

@@ -20,7 +20,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from connectors.mqtt import MqttSource
 from tests.servers import Broker, Relay, broker, free_port, until
 from tests.system.twin_program import environment
-from twin.app import build_service, load_surrogates, read_line
+from twin.app.line import load_surrogates, read_line
+from twin.app.service import build_service
 from twin.cli.demo import accelerated
 from twin.clock import LineClock
 from twin.configuration import bundled

@@ -30,7 +30,8 @@ from tests.connectors.reading import Reading, line, opcua_tag, reading
 from tests.in_process import LineInProcess, line_configuration
 from tests.servers import Broker, broker, free_port, until
 from tests.system.twin_program import COMMAND, environment, twin, twin_many
-from twin.app import build_service, load_surrogates, read_line
+from twin.app.line import load_surrogates, read_line
+from twin.app.service import build_service
 from twin.cli.demo import accelerated
 from twin.clock import LineClock, ManualClock
 from twin.configuration import bundled

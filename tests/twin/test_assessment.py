@@ -14,7 +14,7 @@ from simulators.line import VirtualLine
 from simulators.scenario import Scenario, ScenarioError, parse_scenario
 from tests.in_process import ROOT, line_configuration
 from twin.alarms import Alarm, State
-from twin.app import load_surrogates, read_line
+from twin.app.line import load_surrogates, read_line
 from twin.cli.assessment.baselines import Ewma, Pi
 from twin.cli.assessment.command import check_line, controllers, document, read_scenarios
 from twin.cli.assessment.comparing import add_ratios, clauses

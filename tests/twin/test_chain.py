@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.in_process import ROOT, line_configuration
-from twin.app import load_surrogates
+from twin.app.line import load_surrogates
 from twin.chain import Chain, Correction
 from twin.ports import Surrogate, SurrogateOutput
 from twin.samples import Floats

@@ -15,7 +15,7 @@ from connectors.recorder import RecordingWriter
 from simulators.line import VirtualLine
 from simulators.scenario import load_scenario
 from tests.in_process import EPOCH, ROOT, LineInProcess, line_configuration
-from twin.app import load_surrogates
+from twin.app.line import load_surrogates
 from twin.chain import Chain, Standing, standing
 from twin.cli.commands import app
 from twin.design import (

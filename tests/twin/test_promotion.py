@@ -24,7 +24,8 @@ from tests.servers import until
 from tests.surrogates.test_calibration import made
 from tests.twin.streams import Heard
 from twin.alarms import Alarm
-from twin.app import load_surrogates, open_registry
+from twin.app.line import load_surrogates
+from twin.app.stores import open_registry
 from twin.challenger import Challengers
 from twin.clock import ManualClock
 from twin.core import CoreEvent

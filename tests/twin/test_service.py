@@ -15,7 +15,7 @@ from tests.in_process import line_configuration, make_core
 from tests.servers import until
 from twin import outbox
 from twin import service as shell
-from twin.app import load_surrogates
+from twin.app.line import load_surrogates
 from twin.clock import ManualClock
 from twin.historian import DuckDBHistorian
 from twin.ledger import Ledger

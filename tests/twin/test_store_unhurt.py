@@ -12,7 +12,7 @@ import pytest
 from tests.in_process import line_configuration, make_core
 from tests.servers import until
 from tests.twin.test_store import Recalcitrant, at, storing
-from twin.app import load_surrogates
+from twin.app.line import load_surrogates
 from twin.clock import ManualClock
 from twin.configuration import bundled
 from twin.ledger import Ledger

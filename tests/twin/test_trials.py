@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from simulators.line import VirtualLine, advance_together
 from simulators.scenario import load_scenario
 from tests.in_process import EPOCH, ROOT, line_configuration
-from twin.app import load_surrogates
+from twin.app.line import load_surrogates
 from twin.chain import Chain
 from twin.cli.commands import app
 from twin.design import Problem, Target, movable, specification, starting

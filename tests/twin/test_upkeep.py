@@ -19,7 +19,7 @@ from tests.servers import until
 from tests.twin.streams import busy_stream, cut
 from tests.twin.test_service import NOW, S
 from twin import backup
-from twin.app import load_surrogates
+from twin.app.line import load_surrogates
 from twin.certificates import expiring
 from twin.checkpoint import MOST_STARTS, NEWEST, REFUSED, Checkpoints
 from twin.clock import ManualClock

@@ -15,7 +15,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from twin.app import open_ledger
+from twin.app.stores import open_ledger
 from twin.audit import verify as follow
 from twin.cli.terminal import Json, out
 from twin.ingest import NANOSECONDS

@@ -20,7 +20,8 @@ from rich.text import Text
 
 from connectors.recording import MANIFEST, Recording, RecordingError, for_one_line
 from surrogates.onnx_model import OnnxSurrogate
-from twin.app import configure_logging, model_path, read_line
+from twin.app.line import model_path, read_line
+from twin.app.logs import configure_logging
 from twin.backtest import Backtest, Material, compare_advice
 from twin.cli.terminal import Json, err, out, span
 from twin.configuration import bundled

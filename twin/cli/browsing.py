@@ -13,7 +13,7 @@ import typer
 
 from connectors.opcua_browse import browse as browse_server
 from connectors.opcua_browse import tag_configuration
-from twin.app import configure_logging
+from twin.app.logs import configure_logging
 from twin.cli.certs import shown_to
 from twin.cli.terminal import Json
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from connectors.recording import MANIFEST, Recording, for_one_line
 from surrogates.card import Card, Method, Quantity, Source
 from surrogates.onnx_model import OnnxSurrogate
-from twin.app import model_path
+from twin.app.line import model_path
 from twin.cli.terminal import Json, err, finite, number, out
 from twin.configuration import bundled, load
 from twin.configuration.models import LineConfiguration

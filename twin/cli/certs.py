@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from connectors.authority import Authority
-from twin.app import read_line
+from twin.app.line import read_line
 from twin.cli.terminal import Json, out
 from twin.configuration.models import OpcUaConnector
 

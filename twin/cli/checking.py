@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from twin.app import read_line
+from twin.app.line import read_line
 from twin.cli.terminal import Config, Json, out
 from twin.configuration import ConfigurationError, bundled
 

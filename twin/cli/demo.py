@@ -26,14 +26,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simulators.runner import run_headless
 from simulators.scenario import Scenario, load_scenario
-from twin.app import (
-    build_service,
-    configure_logging,
-    load_challengers,
-    open_registry,
-    read_line,
-    start_recording,
-)
+from twin.app.line import load_challengers, read_line
+from twin.app.logs import configure_logging
+from twin.app.service import build_service, start_recording
+from twin.app.stores import open_registry
 from twin.cli.assessment.command import scenario_file
 from twin.cli.desk import build_desk, serve_api
 from twin.cli.keys import DECISIONS, decide, pressed

@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 
 from connectors.recording import Recording
-from twin.app import load_surrogates, read_line, recorded_surrogates
+from twin.app.line import load_surrogates, read_line, recorded_surrogates
 from twin.chain import Chain, Standing, Variable, readable, standing
 from twin.cli.terminal import Json, err, finite, number, out
 from twin.configuration import bundled, load

@@ -9,7 +9,9 @@ from pydantic import ValidationError
 from connectors.recording import MANIFEST, Manifest, Recording, RecordingError
 from surrogates.onnx_model import OnnxSurrogate
 from twin.api import Server, make_app
-from twin.app import RECORDINGS, build_replay, recorded_surrogates
+from twin.app.line import recorded_surrogates
+from twin.app.replay import build_replay
+from twin.app.service import RECORDINGS
 from twin.configuration.models import ApiConfiguration, LineConfiguration
 from twin.desk import Desk, ElsewhereError, UnknownError
 from twin.desk.door import Door

@@ -12,7 +12,9 @@ import typer
 
 from connectors.mqtt import MqttSource
 from connectors.opcua import OpcUaSource
-from twin.app import ask_historian, configure_logging, read_line
+from twin.app.line import read_line
+from twin.app.logs import configure_logging
+from twin.app.stores import ask_historian
 from twin.cli.terminal import Config, Json, err, out
 from twin.clock import LineClock
 from twin.configuration import bundled

@@ -15,7 +15,8 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import typer
 
-from twin.app import open_stored, read_line
+from twin.app.line import read_line
+from twin.app.stores import open_stored
 from twin.cli.terminal import Json, out
 from twin.configuration import bundled
 from twin.configuration.models import LineConfiguration

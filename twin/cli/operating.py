@@ -16,7 +16,7 @@ import structlog
 import typer
 from sdnotify import SystemdNotifier
 
-from twin.app import read_line
+from twin.app.line import read_line
 from twin.backup import restore as put_back
 from twin.cli.terminal import Json, err, out
 from twin.configuration import ConfigurationError, bundled

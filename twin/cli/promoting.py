@@ -15,7 +15,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from twin.app import open_registry
+from twin.app.stores import open_registry
 from twin.cli.terminal import Json, out
 from twin.configuration import bundled, load
 from twin.registry import Registry

@@ -17,7 +17,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.text import Text
 
 from connectors.recorder import Recorder, RecordingWriter
-from twin.app import build_sources, configure_logging, open_stored, read_line, start_recording
+from twin.app.line import read_line
+from twin.app.logs import configure_logging
+from twin.app.service import build_sources, start_recording
+from twin.app.stores import open_stored
 from twin.cli.terminal import Json, err, out
 from twin.clock import Clock, LineClock
 from twin.configuration import bundled

@@ -23,13 +23,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from connectors.recording import Recording, RecordingError, differences
-from twin.app import (
-    build_replay,
-    configure_logging,
-    load_surrogates,
-    read_line,
-    recorded_surrogates,
-)
+from twin.app.line import load_surrogates, read_line, recorded_surrogates
+from twin.app.logs import configure_logging
+from twin.app.replay import build_replay
 from twin.cli.keys import pressed
 from twin.cli.serving import serve
 from twin.cli.terminal import Json, err, finite, out, print_errors, print_samples

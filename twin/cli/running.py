@@ -15,13 +15,10 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from twin.app import (
-    build_service,
-    configure_logging,
-    load_challengers,
-    open_registry,
-    read_line,
-)
+from twin.app.line import load_challengers, read_line
+from twin.app.logs import configure_logging
+from twin.app.service import build_service
+from twin.app.stores import open_registry
 from twin.cli.desk import build_desk, serve_api
 from twin.cli.keys import DECISIONS, decide, pressed
 from twin.cli.operating import operated

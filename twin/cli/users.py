@@ -13,7 +13,8 @@ import typer
 from rich import box
 from rich.table import Table
 
-from twin.app import open_ledger, read_line
+from twin.app.line import read_line
+from twin.app.stores import open_ledger
 from twin.cli.terminal import Config, err, out
 from twin.configuration import bundled
 from twin.desk import Desk

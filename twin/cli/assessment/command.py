@@ -17,7 +17,8 @@ from rich.table import Table
 
 from simulators.line import VirtualLine
 from simulators.scenario import Scenario, load_scenario
-from twin.app import configure_logging, read_line
+from twin.app.line import read_line
+from twin.app.logs import configure_logging
 from twin.cli.assessment.comparing import Clause, add_ratios, clauses
 from twin.cli.assessment.loops import find_loops
 from twin.cli.assessment.metrics import Metric, metrics

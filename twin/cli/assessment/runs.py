@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 from simulators.line import Emission, VirtualLine, advance_together
 from simulators.scenario import Scenario
 from twin.alarms import Alarm
-from twin.app import load_surrogates
+from twin.app.line import load_surrogates
 from twin.cli.assessment.baselines import Ewma, GaugeControl, Pi
 from twin.cli.assessment.control import Controller, Nobody, Twin
 from twin.cli.assessment.loops import find_loops
