@@ -26,7 +26,7 @@ from twin.readings import Condition
 from twin.samples import Bools, Floats, Ints
 from twin.snapshot import Snapshot
 from twin.tracking import Tracker
-from twin.units import to_si
+from twin.units import difference_unit, to_si
 
 EVERY: Final = 5
 """Rows between looks at the evidence, where nothing strikes."""
@@ -564,10 +564,10 @@ class Diagnosis:
     def _explain(
         self, web: _Web, gauge: _Gauge, best: Found, found: Sequence[Found], segment: int
     ) -> tuple[str, ...]:
-        here = np.array([web.segments[-1]])
-        alone = float(self._table.value(f"{gauge.name}.alone", here)[0])
-        scale, _ = to_si(gauge.unit)
-        change, unit = best.size * abs(alone) / scale, gauge.unit
+        alone = self._table.value(f"{gauge.name}.alone", np.array(web.segments))
+        unit = difference_unit(gauge.unit)
+        # not every segment was predicted, but some of those that a gauge is blamed for were
+        change = best.size * abs(float(alone[np.isfinite(alone)][-1])) / to_si(unit)[0]
         metre = segment * self._line.segment
         said = [
             f"{gauge.tag_name} reads {change:+.3g} {unit} ({100 * best.size:+.2f} %) against the "

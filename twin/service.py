@@ -7,7 +7,7 @@ import contextlib
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -212,26 +212,22 @@ class Service:
                     self.status.recommendations[standing.web] = standing
                 self._reported = self.core.alarms.causes()
                 self.report(memory_lost(forgotten, self.clock.now()))
-                workers = [
-                    tasks.create_task(self._look_around(), name="silence"),
-                    tasks.create_task(self.jobs.run(), name="jobs"),
-                    tasks.create_task(self.heartbeat.run(), name="heartbeat"),
-                    tasks.create_task(_fail_with(store), name="store's end"),
-                ]
-                workers += [
-                    tasks.create_task(worker, name=name)
-                    for source in self.sources
-                    for worker, name in (
-                        (source.run(), f"{source.name} connection"),
-                        (self._follow(source), f"{source.name} samples"),
-                    )
-                ]
-                workers += [
-                    tasks.create_task(work(), name=name) for name, work in self._attendants.items()
-                ]
+                work: dict[str, Awaitable[None]] = {
+                    "silence": self._look_around(),
+                    "jobs": self.jobs.run(),
+                    "heartbeat": self.heartbeat.run(),
+                    "store's end": _fail_with(store),
+                }
+                for source in self.sources:
+                    work[f"{source.name} connection"] = source.run()
+                    work[f"{source.name} samples"] = self._follow(source)
+                work |= {name: attend() for name, attend in self._attendants.items()}
                 if self._publish is not None:
-                    publisher = self.outbox.run(self._publish)
-                    workers.append(tasks.create_task(publisher, name="publisher"))
+                    work["publisher"] = self.outbox.run(self._publish)
+                workers = [
+                    tasks.create_task(_unless_cancelled(each, name), name=name)
+                    for name, each in work.items()
+                ]
                 self._running = True
                 await self._stop.wait()
                 # what has arrived still waits for others to make a batch: it counts as received
@@ -545,6 +541,22 @@ class Service:
         outcomes = await self._writer.write(recommendation)
         self.metrics.write.observe(time.perf_counter() - began)
         self.intervene(Wrote(self.clock.now(), recommendation.id, outcomes))
+
+
+async def _unless_cancelled(work: Awaitable[None], name: str) -> None:
+    """Work until the service cancels it.
+
+    Raises:
+        RuntimeError: something that it waited for was cancelled, of which a group of tasks takes
+            no notice.
+    """
+    try:
+        await work
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise RuntimeError(f"{name}: what it waited for was cancelled") from error
 
 
 async def _fail_with(task: asyncio.Task[None]) -> None:

@@ -59,6 +59,9 @@ class Silent:
     async def run(self) -> None:
         await asyncio.Event().wait()
 
+    def safe(self) -> None:
+        pass
+
     async def batches(self) -> AsyncIterator[SampleBatch]:
         await asyncio.Event().wait()
         yield SampleBatch.of([], [], [])
@@ -184,6 +187,26 @@ async def test_what_a_broker_did_not_take_is_published_again(
         service.accept(recommendation(service).id, "operator")
         await becomes(service, "verified")
         await until(lambda: len(told) == 2)
+
+
+class Cancelled(Silent):
+    """A source whose library cancels what it waits for."""
+
+    asked = False
+
+    async def run(self) -> None:
+        self.asked = True
+        answer = asyncio.get_running_loop().create_future()
+        answer.cancel()
+        await answer
+
+
+async def test_no_connector_ends_unseen(tmp_path: Path) -> None:
+    source = Cancelled({}, 0, 0)
+    with pytest.raises(ExceptionGroup) as caught:
+        async with running(tmp_path, source=source):
+            await until(lambda: source.asked)
+    assert "silent connection: what it waited for was cancelled" in str(caught.value.exceptions)
 
 
 async def test_nobody_decides_while_the_line_is_silent(
