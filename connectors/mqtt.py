@@ -53,6 +53,10 @@ _LARGEST: Final = 2.0**53
 """Of numbers of rolls and batches: beyond it a double is no count."""
 _KEEP_ALIVE: Final = 10
 _PATIENCE: Final = 5.0
+_STANDS: Final = 10.0
+"""Seconds after which a connection was no mere attempt: the next pause is a short one again."""
+_LATER: Final = "Quota exceeded"
+"""The reason of a broker that would take a publication at another time."""
 _PACKETS_AT_ONCE: Final = 200
 _UNACKNOWLEDGED: Final = 10_000
 _MISSING: Final = object()
@@ -134,6 +138,9 @@ class MqttSource:
         self._client_id = connector.client_id
         if not lasting:
             self._client_id += f"-{secrets.token_hex(4)}"
+        self._tolerance = int(configuration.clock_tolerance * _PER_UNIT["s"])
+        self._newest: dict[int, int] = {}
+        """By tag the newest source time that the line does not refuse as in the future, ns."""
         self._window = min(_UNACKNOWLEDGED, max(1, capacity // max(1, len(self._signals))))
         self._unsafe: deque[list[_Receipt]] = deque()
         self._intake: Intake[tuple[tuple[_Row | OfflineMeasurement, ...], _Receipt | None]]
@@ -143,7 +150,9 @@ class MqttSource:
         """Line time of the broker's last word; a silent loss is noticed only later."""
         self._client: paho.Client | None = None
         self._protocol = MQTTProtocolVersion.MQTTv5
-        self._published: dict[int, asyncio.Future[bool]] = {}
+        self._connected_at = math.inf
+        """By the loop's clock, s."""
+        self._published: dict[int, asyncio.Future[ReasonCode]] = {}
         self._of_topic = lru_cache(maxsize=10_000)(self._matching)
 
     @property
@@ -153,15 +162,17 @@ class MqttSource:
 
     async def run(self) -> None:
         """Connect, and stay connected until cancelled: reconnects by itself."""
+        loop = asyncio.get_running_loop()
         waits = pauses(self._connector.reconnect_max_delay)
         while True:
+            self._connected_at = math.inf
             try:
                 await self._serve()
             except RefusedError as error:
                 self._counters.refuse_peer(error.what, str(error), self._clock.now())
                 self._lost(str(error))
             except Exception as error:  # whatever the library raises, the other connectors go on
-                if self._counters.connected:
+                if loop.time() - self._connected_at >= _STANDS:
                     waits = pauses(self._connector.reconnect_max_delay)
                 self._lost(f"{self._connector.host}:{self._connector.port}: {_sentence(error)}")
             await asyncio.sleep(next(waits))
@@ -205,22 +216,30 @@ class MqttSource:
                 client.ack(number, 1)
 
     async def publish(self, topic: str, payload: bytes, retain: bool = False) -> bool:
-        """Publish at QoS 1; whether the broker acknowledged it in time."""
+        """Publish at QoS 1; whether the broker acknowledged it in time.
+
+        Raises:
+            RefusedError: the broker does not take it, and would not at another time.
+            ValueError: it is no topic to publish on.
+        """
         client = self._client
         if client is None or not self._counters.connected:
             return False
         sent = client.publish(topic, payload, 1, retain)
         if sent.rc != paho.MQTT_ERR_SUCCESS:
             return False
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[ReasonCode] = asyncio.get_running_loop().create_future()
         self._published[sent.mid] = done
         try:
             async with asyncio.timeout(self._publish_timeout):
-                return await done
+                reason = await done
         except TimeoutError:
             return False
         finally:
             self._published.pop(sent.mid, None)
+        if reason.is_failure and reason != _LATER:
+            raise RefusedError("refused by peer", f"the broker refuses {topic}: {reason}")
+        return not reason.is_failure
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -272,7 +291,7 @@ class MqttSource:
             _: paho.Client, __: Any, mid: int, reason: ReasonCode, ____: Properties | None
         ) -> None:
             if mid in self._published:
-                _settle(self._published[mid], not reason.is_failure)
+                _settle(self._published[mid], reason)
 
         client.on_connect = connected
         client.on_subscribe = subscribed
@@ -307,6 +326,7 @@ class MqttSource:
             self._client = client
             self._counters.back(self._clock.now())
             self._counters.connect()
+            self._connected_at = loop.time()
             while not broken.done():
                 await asyncio.wait((broken,), timeout=1.0)
                 client.loop_misc()
@@ -327,13 +347,18 @@ class MqttSource:
             now = self._clock.now()
             since = self._counters.away_since = min(self._heard or now, now)
             # the first may be too late for those who follow the line
-            rows = tuple(
-                _Row(signal.index, time, math.nan, BAD_NO_COMMUNICATION)
-                for time in dict.fromkeys((since, now))
+            marks = dict.fromkeys(
+                (signal.index, self._after_all(signal.index, time))
+                for time in (since, now)
                 for signal in self._signals
                 if not signal.offline
             )
+            rows = tuple(_Row(tag, time, math.nan, BAD_NO_COMMUNICATION) for tag, time in marks)
             self._intake.put((rows, None), len(rows))
+
+    def _after_all(self, tag: int, time: int) -> int:
+        """A time, or one after all that was said of the tag: a machine's clock may be fast."""
+        return max(time, self._newest.get(tag, 0) + _PER_UNIT["us"])
 
     def _session(self) -> dict[str, Any]:
         """What MQTT 5 is told of the session when it is opened."""
@@ -349,7 +374,14 @@ class MqttSource:
         taken = self._samples(topic, payload)
         if taken or receipt is not None:
             self._counters.received += len(taken)
+            self._note_newest(taken)
             self._intake.put((taken, receipt), len(taken))
+
+    def _note_newest(self, taken: Iterable[_Row | OfflineMeasurement]) -> None:
+        latest = self._clock.now() + self._tolerance
+        for row in taken:
+            if isinstance(row, _Row) and self._newest.get(row.tag, 0) < row.time <= latest:
+                self._newest[row.tag] = row.time
 
     def _samples(self, topic: str, payload: bytes) -> tuple[_Row | OfflineMeasurement, ...]:
         signals = self._of_topic(topic)

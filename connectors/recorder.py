@@ -219,8 +219,10 @@ class RecordingWriter:
         ]
         rows = pa.Table.from_arrays(columns, schema=SCHEMA)
         name = f"{SAMPLES}/{self._samples - len(batch):012d}.minute.parquet"
-        self._files.append(self._put(name, [rows]))
+        file = self._put(name, [rows])
         self._write_log()
+        # only now: what a refusal left waiting is written again, under the same name
+        self._files.append(file)
         self._waiting = []
         self._first = int(arrived[0]) if self._first is None else self._first
         self._last = int(arrived[-1])
@@ -269,7 +271,7 @@ class RecordingWriter:
         self._files = [*self._files[: -len(minutes)], whole]
         self._tell(complete=False)
         for file in minutes:
-            (self.folder / file.name).unlink()
+            (self.folder / file.name).unlink(missing_ok=True)
 
     def _tell(self, complete: bool) -> None:
         log = self.folder / LOG

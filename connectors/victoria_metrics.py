@@ -13,7 +13,7 @@ import math
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -49,6 +49,10 @@ _AGO: Final = 4 * DAY
 """ms"""
 _DIFFERENCE: Final = 1e-9
 """Relative; values as close as this are the same sample come again."""
+_MINUTE: Final = 60_000
+"""ms"""
+_LOOKS: Final = 1000
+"""Requests by which late samples are looked up, at most; one takes about 1 ms."""
 _ROLLUPS: Final = ("min_over_time", "avg_over_time", "max_over_time", "count_over_time")
 _LINE_SEPARATOR: Final = "\u2028"
 """Stands for the line break, which line protocol cannot carry."""
@@ -267,9 +271,7 @@ class VictoriaMetricsHistorian:
             return [(0, samples)]
         self._server.flush()
         again = samples.where(late)
-        stored, revisions = self._stored(
-            np.unique(again.tag).tolist(), int(again.time.min()), int(again.time.max())
-        )
+        stored, revisions = self._counterparts(again)
         place = np.searchsorted(_identity(stored), _identity(again))
         place = np.minimum(place, max(len(stored) - 1, 0))
         if len(stored):
@@ -287,6 +289,19 @@ class VictoriaMetricsHistorian:
                 for number in np.unique(revision[~same]).tolist()
             ),
         ]
+
+    def _counterparts(self, samples: SampleBatch) -> tuple[SampleBatch, Ints]:
+        """What is stored of these tags at these very times, like `_stored`."""
+        parts = []
+        for piece in _pieces(samples):
+            stored, revisions = self._stored(
+                np.unique(piece.tag).tolist(), int(piece.time.min()), int(piece.time.max())
+            )
+            there = np.isin(_identity(stored), _identity(piece))
+            parts.append((stored.where(there), revisions[there]))
+        found = SampleBatch.concatenate([stored for stored, _ in parts])
+        order = np.argsort(_identity(found))
+        return found.rows(order), np.concatenate([numbers for _, numbers in parts])[order]
 
     def _stored(self, tags: Sequence[int], first: int, last: int) -> tuple[SampleBatch, Ints]:
         """Samples from `first` to `last` (ms, included) by tag, then time, with their revisions."""
@@ -465,6 +480,20 @@ def _in_nanoseconds(batch: SampleBatch, offline: Iterable[OfflineMeasurement]) -
 def _identity(batch: SampleBatch) -> Ints:
     """Tag and time in one number: times of two thousand years in ms take 46 bits."""
     return batch.tag.astype(np.int64) << 46 | batch.time
+
+
+def _pieces(samples: SampleBatch) -> Iterator[SampleBatch]:
+    """The samples of each minute, or of as many minutes as keep the pieces to `_LOOKS`.
+
+    Where samples are far apart, what lies between them is not read to look them up.
+    """
+    width = _MINUTE
+    while len(np.unique(samples.time // width)) > _LOOKS:
+        width *= 2
+    spans = samples.time // width
+    order = np.argsort(spans, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(spans[order])) + 1):
+        yield samples.rows(rows)
 
 
 def _alike(one: SampleBatch, other: SampleBatch) -> Bools:

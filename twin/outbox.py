@@ -9,7 +9,8 @@ from typing import Final
 import structlog
 
 Publish = Callable[[str, bytes], Awaitable[bool]]
-"""Publishes a payload under a topic, retained; whether the broker has it."""
+"""Publishes a payload under a topic, retained; whether the broker has it. After False it is tried
+again; an exception says that the broker will never have it."""
 MOST: Final = 1000
 """Publications that may wait; then the oldest go."""
 RETRY: Final = 1.0
@@ -18,10 +19,12 @@ log = structlog.get_logger()
 
 
 class Outbox:
-    """Publishes one thing after the other, each until the broker has it."""
+    """Publishes one thing after the other, each until the broker has it or refuses it."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(MOST)
+        self._refused: dict[str, str] = {}
+        """By topic why it is refused, which is logged once."""
 
     @property
     def waiting(self) -> int:
@@ -49,6 +52,9 @@ class Outbox:
                     if await publish(topic, payload):
                         break
                     await asyncio.sleep(RETRY)
-            except Exception as error:  # whatever a publisher raises, the line goes on
-                log.error("not published", topic=topic, problem=str(error))
+                self._refused.pop(topic, None)
+            except Exception as error:  # whatever a publisher raises, the others are published
+                if self._refused.get(topic) != str(error):
+                    self._refused[topic] = str(error)
+                    log.error("not published", topic=topic, problem=str(error))
             self._queue.task_done()

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from twin import backup, shift_report
 from twin.certificates import expiring
+from twin.configuration.historians import EmbeddedHistorianConfiguration, HistorianSecurity
 from twin.configuration.models import LineConfiguration
 from twin.ingest import NANOSECONDS
 from twin.jobs import Job, daily, every
@@ -160,13 +161,18 @@ def last_shift(line: LineConfiguration, now: int) -> tuple[int, int]:
 
 
 def certificate_files(line: LineConfiguration) -> list[Path]:
-    """The certificates of a line's connectors: the twin's own, and those that it trusts."""
+    """The certificates of a line: the twin's own, and those of machines and historian it trusts."""
     named: list[Path | None] = []
     for connector in line.connectors.values():
         security, user = connector.security, connector.user
         if security is not None and security != "none":
             named += [security.certificate, *security.trusts]
         named.append(getattr(user, "certificate", None))
+    historian = line.store.historian
+    if not isinstance(historian, EmbeddedHistorianConfiguration) and isinstance(
+        historian.security, HistorianSecurity
+    ):
+        named += historian.security.trusts
     found: list[Path] = []
     for path in named:
         if path is not None and path.is_dir():

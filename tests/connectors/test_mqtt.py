@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
 import paho.mqtt.client as paho
 import pytest
+import structlog
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
+from connectors import mqtt
 from connectors.mqtt import BAD, UNCERTAIN, MqttSource, nanoseconds
 from tests.connectors.reading import Reading, line, reading
 from tests.servers import Broker, until
-from twin.clock import LineClock
+from twin.clock import LineClock, ManualClock
 from twin.configuration.models import LineConfiguration
+from twin.outbox import Outbox
 from twin.samples import (
     BAD_NO_COMMUNICATION,
     BAD_NO_DATA,
@@ -25,6 +32,7 @@ from twin.samples import (
 
 TIME = "2026-03-01T12:00:00.123456Z"
 NS = 1_772_366_400_123_456_000
+SECOND = 10**9
 GOOD_MESSAGE = {"time": TIME, "value": 85.0, "unit": "µm", "status": "good"}
 
 
@@ -209,6 +217,111 @@ async def test_a_restarted_broker_leaves_a_marked_gap(broker: Broker) -> None:
         marks = [row[0] for row in read.rows(0) if row[2] == BAD_NO_COMMUNICATION]
         assert marks in ([marks[0]], [marks[0], max(marks)])
         assert not any(row[2] == BAD_NO_COMMUNICATION for row in read.rows(4))
+
+
+@pytest.mark.parametrize("ahead", [30 * SECOND, -30 * SECOND])
+async def test_a_gap_comes_after_all_that_was_said_also_by_a_fast_clock(
+    broker: Broker, ahead: int
+) -> None:
+    source = MqttSource("gauges", gauges(broker.port), ManualClock(NS), linger=0.02)
+    async with reading(source) as read:
+        await read.connected()
+        address = "plant/a/data"
+        said = (NS + ahead) // 1_000_000
+        await send(read, address, {"d": {"t": {"v": 20}, "at": said}})
+        # nothing has to come after what the line refuses as in the future
+        day = 86_400_000
+        await send(read, address, {"d": {"t": {"v": 20}, "at": said + day}})
+        await until(lambda: len(read.rows(2)) == 2)
+        broker.stop()
+        gap, _, _ = await read.quality(2, BAD_NO_COMMUNICATION)
+        assert gap == max(NS, said * 1_000_000 + 1_000)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Broker]:
+    """A mosquitto that refuses what is not below `line`."""
+    (tmp_path / "acl").write_text("topic readwrite line/#\n")
+    running = Broker(tmp_path, f"allow_anonymous true\nacl_file {tmp_path / 'acl'}\n")
+    running.start()
+    yield running
+    running.stop()
+
+
+async def test_what_the_broker_refuses_holds_up_nothing_else(guarded: Broker) -> None:
+    box = Outbox()
+    async with reading(source_of(guarded.port)) as read:
+        await read.connected()
+        assert isinstance(read.source, MqttSource)
+        with structlog.testing.capture_logs() as logged:
+            publisher = asyncio.create_task(box.run(read.source.publish))
+            for topic in ("plant/a", "plant/a", "line/thickness"):
+                box.put(topic, orjson.dumps({"time": TIME, "value": 7}))
+            try:
+                await read.value(0, 7e-6)
+            finally:
+                publisher.cancel()
+    assert box.waiting == 0
+    assert [entry for entry in logged if entry["event"] == "not published"] == [
+        {
+            "event": "not published",
+            "log_level": "error",
+            "topic": "plant/a",
+            "problem": "the broker refuses plant/a: Not authorized",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "taken"), [("No matching subscribers", True), ("Quota exceeded", False)]
+)
+async def test_an_answer_that_is_no_refusal_is_none(
+    mosquitto: int, monkeypatch: pytest.MonkeyPatch, answer: str, taken: bool
+) -> None:
+    async with reading(source_of(mosquitto)) as read:
+        await read.connected()
+        source = read.source
+        assert isinstance(source, MqttSource)
+        assert source._client is not None
+        monkeypatch.setattr(
+            source._client,
+            "on_publish",
+            lambda *told: source._published[told[2]].set_result(
+                ReasonCode(PacketTypes.PUBACK, answer)
+            ),
+        )
+        assert await source.publish("line/thickness", b"{}") is taken
+
+
+class Attempts:
+    """Short pauses between attempts to connect; how long the runs of them grew."""
+
+    def __init__(self) -> None:
+        self.runs: list[int] = []
+
+    def __call__(self, _: float) -> Iterator[float]:
+        run = len(self.runs)
+        self.runs.append(0)
+        while True:
+            self.runs[run] += 1
+            yield 0.01
+
+
+@pytest.mark.parametrize("stands", [10.0, 0.0])
+async def test_pauses_grow_until_a_connection_lasts(
+    mosquitto: int, monkeypatch: pytest.MonkeyPatch, stands: float
+) -> None:
+    attempts = Attempts()
+    monkeypatch.setattr(mqtt, "pauses", attempts)
+    monkeypatch.setattr(mqtt, "_STANDS", stands)
+    # each ends the other's connection as soon as it has one: they come under one name
+    rivals = [MqttSource("gauges", gauges(mosquitto), LineClock(), lasting=True) for _ in range(2)]
+    async with reading(rivals[0]), reading(rivals[1]):
+        if stands:
+            await until(lambda: sum(attempts.runs) >= 6)
+            assert len(attempts.runs) == 2
+        else:
+            await until(lambda: len(attempts.runs) >= 6)
 
 
 async def test_thousands_of_messages_arrive_in_order(mosquitto: int) -> None:

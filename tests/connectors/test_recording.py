@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.recorder import MINUTE, Recorder, RecordingWriter
-from connectors.recording import MANIFEST, Recording, RecordingError, differences
+from connectors.recording import LOG, MANIFEST, Recording, RecordingError, differences
 from tests.in_process import EPOCH, ROOT, line_configuration, make_core
 from twin.intervention import Arrivals, Decided, FellSilent, Intervention, ModelUsed, ModeSet, Wrote
 from twin.ports import Write, WriteOutcome
@@ -339,6 +339,29 @@ def test_a_disk_that_refuses_stops_nobody_and_leaves_a_gap(tmp_path: Path) -> No
     recording = Recording.open(tmp_path / "r")
     assert_same(whole(recording), last)
     assert [gap.what for gap in recording.manifest.gaps] == ["the disk refused"]
+
+
+def test_a_minute_whose_log_was_refused_is_recorded_once(tmp_path: Path) -> None:
+    pieces = [rows(60, EPOCH + minute * MINUTE, S, minute) for minute in range(3)]
+    told = Arrivals(pieces[0].batch, pieces[0].arrived, INTERVENTIONS[2:])
+    writer = RecordingWriter(tmp_path / "r", LINE, "test")
+    writer.append(told)
+    (tmp_path / "r" / LOG).rename(tmp_path / "away")
+    with pytest.raises(FileNotFoundError):
+        writer.append(pieces[1])
+    (tmp_path / "away").rename(tmp_path / "r" / LOG)
+    writer.append(pieces[2])
+    writer.close()
+    recording = Recording.open(tmp_path / "r")
+    assert recording.manifest.complete
+    assert_same(
+        whole(recording),
+        Arrivals(
+            SampleBatch.concatenate([piece.batch for piece in pieces]),
+            np.concatenate([piece.arrived for piece in pieces]),
+            INTERVENTIONS[2:],
+        ),
+    )
 
 
 def _refuse(*_: object) -> None:

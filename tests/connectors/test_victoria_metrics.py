@@ -7,7 +7,7 @@ import math
 import ssl
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from select import select
 from urllib.parse import urlencode
@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 
-from connectors import outage
+from connectors import outage, victoria_metrics
 from connectors.authority import Authority
 from connectors.victoria_metrics import VictoriaMetricsHistorian
 from tests.servers import free_port
@@ -23,7 +23,7 @@ from tests.stores import VictoriaMetrics
 from tests.twin.historian_contract import SECOND, START, TAGS, HistorianContract, Open, batch, rows
 from twin.configuration.historians import VictoriaHistorianConfiguration
 from twin.ports import Event, HistorianError, Refused
-from twin.samples import OfflineMeasurement, SampleBatch
+from twin.samples import Ints, OfflineMeasurement, SampleBatch
 from twin.tags import Tag, TagTable
 
 ALL = (START - 1000 * SECOND, START + 10_000 * SECOND)
@@ -150,6 +150,53 @@ def test_what_it_would_drop_is_refused_by_name(historian: VictoriaMetricsHistori
     read = historian.read([0, 1, 2], *ALL)
     assert (rows(read), read.offline) == ([(0, 0, 3.0, 0)], (laboratory[1],))
     assert historian.events(*ALL) == told[3:]
+
+
+def looks(historian: VictoriaMetricsHistorian, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many samples the historian gets at each look at what is stored."""
+    counts: list[int] = []
+    stored = historian._stored
+
+    def counted(tags: Sequence[int], first: int, last: int) -> tuple[SampleBatch, Ints]:
+        found = stored(tags, first, last)
+        counts.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(historian, "_stored", counted)
+    return counts
+
+
+def test_late_samples_are_looked_up_without_what_lies_between_them(
+    historian: VictoriaMetricsHistorian, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    historian.append(batch(*((tag, at, 0.0) for tag in (0, 1) for at in range(9_000))))
+    counts = looks(historian, monkeypatch)
+    historian.append(
+        batch((0, 5, 0.0), (0, 8_990, 1.0), (1, 5_000, 2.0), (1, 8_995, 0.0), (0, 9_000, 3.0))
+    )
+    assert sum(counts) <= 100
+    monkeypatch.undo()
+    found = historian.read([0, 1], *ALL)
+    assert len(found) == 2 * 9_000 + 1
+    assert rows(found.where(found.value > 0)) == [
+        (1, 5_000, 2.0, 0),
+        (0, 8_990, 1.0, 0),
+        (0, 9_000, 3.0, 0),
+    ]
+
+
+def test_late_samples_all_over_time_are_looked_up_in_so_many_requests(
+    historian: VictoriaMetricsHistorian, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(victoria_metrics, "_LOOKS", 10)
+    often = [(tag, at, 0.0) for tag in (0, 1, 2) for at in range(-900, 9_000, 100)]
+    historian.append(batch(*often))
+    counts = looks(historian, monkeypatch)
+    again = [(tag, at, float(at % 300 == 0)) for tag, at, _ in often]
+    historian.append(batch(*again))
+    assert 1 < len(counts) <= 10
+    monkeypatch.undo()
+    assert sorted(rows(historian.read([0, 1, 2], *ALL))) == [(*each, 0) for each in again]
 
 
 def test_buckets_reach_up_to_now(historian: VictoriaMetricsHistorian) -> None:

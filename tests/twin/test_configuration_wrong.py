@@ -90,6 +90,9 @@ WRONG = [
      "{env: NAME}"),
     ("broker in the clear", "host: 127.0.0.1, port: 1883", "host: broker.plant, port: 1883§",
      "everybody on the way to broker.plant", "security: none"),
+    ("one session twice", "port: 1883, publish: linetwin}",
+     "port: 1883, publish: linetwin}\n  more: {kind: mqtt, host: 127.0.0.1}§",
+     "'gauges' comes to this broker as 'linetwin' too", "client_id: linetwin-more"),
     ("half a certificate", "port: 1883,", "port: 1883, security: {trusts: [a], key: b},§",
      "without its key", "both, or neither"),
     ("port", "port: 1883", "port: 70000§", "70000", "at most 65535"),
@@ -296,6 +299,17 @@ def test_rolls_are_unwound_only_where_they_were_wound(tmp_path: Path) -> None:
     path, _ = spoil(tmp_path, "    winds_at: rewinder\n", "§")
     line = path.read_text().split("unwinds: coater")[0].count("\n") + 1
     assert_said(path, line, "winds no rolls", "add 'winds_at: STATION'")
+
+
+def test_connectors_may_share_a_broker_under_names_of_their_own(tmp_path: Path) -> None:
+    path, _ = spoil(
+        tmp_path,
+        "port: 1883, publish: linetwin}",
+        "port: 1883, publish: linetwin}\n"
+        "  more: {kind: mqtt, host: 127.0.0.1, client_id: more}\n"
+        "  other: {kind: mqtt, host: 127.0.0.1, port: 1884}§",
+    )
+    assert len(load(path).connectors) == 6
 
 
 def test_all_problems_are_said_at_once(tmp_path: Path) -> None:

@@ -39,7 +39,15 @@ from twin.service import Service
 from twin.shift_report import report
 from twin.spool import Spool
 from twin.store import Store
-from twin.upkeep import back_up_to, last_shift, retain, thin, upkeep, write_report
+from twin.upkeep import (
+    back_up_to,
+    certificate_files,
+    last_shift,
+    retain,
+    thin,
+    upkeep,
+    write_report,
+)
 
 
 def changed(path: str, value: object) -> LineConfiguration:
@@ -327,6 +335,29 @@ def test_certificates_that_end_soon_are_named(tmp_path: Path) -> None:
     assert "ended on" in found[0]
     assert "in 9 days" in found[1] or "in 10 days" in found[1]
     assert all("cannot be read" in said for said in found[2:])
+
+
+def test_the_certificates_of_connectors_and_historian_are_watched(tmp_path: Path) -> None:
+    for name in ("broker.pem", "store.pem"):
+        (tmp_path / name).touch()
+    connectors = {
+        "gauges": {
+            "kind": "mqtt",
+            "host": "plant",
+            "security": {"trusts": [str(tmp_path / "broker.pem")]},
+        }
+    }
+    line = line_configuration(
+        connectors=line_configuration().connectors | connectors,
+        store={
+            "historian": {
+                "kind": "victoria_metrics",
+                "url": "https://plant",
+                "security": {"trusts": [str(tmp_path)]},
+            }
+        },
+    )
+    assert certificate_files(line) == [tmp_path / "broker.pem", tmp_path / "store.pem"]
 
 
 async def test_a_backup_is_made_while_samples_come_and_puts_everything_back(

@@ -44,6 +44,7 @@ def check(
             _check_publish(found, ("connectors", name, "publish"), connector.publish)
         if isinstance(connector, MqttConnector):
             _check_security(found, ("connectors", name), connector)
+    _check_sessions_once(found)
     _check_historian(found)
     for name, tag in configuration.tags.items():
         _check_tag(found, name, tag)
@@ -110,6 +111,23 @@ def _check_security(found: Findings, path: tuple[str, ...], broker: MqttConnecto
             f"everybody on the way to {broker.host} could read and change the messages",
             "write security: {trusts: [FILE]} for TLS, or in so many words security: none",
         )
+
+
+def _check_sessions_once(found: Findings) -> None:
+    seen: dict[tuple[str, int, str], str] = {}
+    for name, broker in found.configuration.connectors.items():
+        if not isinstance(broker, MqttConnector):
+            continue
+        session = broker.host.lower(), broker.port, broker.client_id
+        first = seen.setdefault(session, name)
+        if first != name:
+            found.add(
+                ("connectors", name, "client_id"),
+                f"connector {first!r} comes to this broker as {broker.client_id!r} too: each would "
+                "end the other's connection and take its messages",
+                f"write another one, such as client_id: {broker.client_id}-{name}, or give the "
+                f"tags to {first!r}",
+            )
 
 
 def _check_historian(found: Findings) -> None:
