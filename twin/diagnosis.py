@@ -17,7 +17,7 @@ import numpy as np
 from twin.alarms import Priority, Report
 from twin.causes import Causes, alike
 from twin.configuration.models import LineConfiguration, Mode
-from twin.evidence import Cause, Found, Noise, Panel
+from twin.evidence import MOVED, Cause, Found, Noise, Panel
 from twin.material import MaterialTable
 from twin.passage import Column, Passage
 from twin.ports import Surrogate
@@ -59,10 +59,6 @@ RECENT: Final = 20
 """Rows that these looks are at."""
 SETTLED: Final = 3
 """Rows after a machine was between two states that say nothing."""
-MOVED: Final = 0.01
-"""Share of its domain by which an input moves from row to row between two states."""
-MOVED_UNKNOWN: Final = 0.002
-"""The same for one whose zero nobody knows, so that its models err otherwise from then on."""
 SLOW: Final = 0.1
 """Share that the newest row moves what is usual for a gauge."""
 DISTRUSTED: Final = ("frozen", "biased", "drifting")
@@ -189,8 +185,6 @@ class _Web:
     span: Floats
     wide: Bools
     """Inputs whose domain spans decades: their logarithm counts."""
-    unknown: Bools
-    """Inputs whose zero nobody knows: what the models miss is another thing once they moved."""
     pairs: list[tuple[int, int]]
     """Inputs that are one tag at two stations."""
     segments: list[int] = field(default_factory=list)
@@ -291,12 +285,11 @@ class Diagnosis:
         ]
         return _Web(
             gauges,
-            Panel(np.full(len(gauges), np.nan), reach),
+            Panel(np.full(len(gauges), np.nan), reach, np.array(unknown)),
             Causes(line, self._surrogates, {g.name: g.tag_name for g in gauges}),
             told,
             span,
             wide,
-            np.array(unknown),
             pairs,
         )
 
@@ -488,10 +481,7 @@ class Diagnosis:
         for a, b in web.pairs:
             steady &= abs(told[a] - told[b]) <= TRANSIENT * abs(told[a])
         if web.last is not None and steady:
-            moved = np.abs(inputs - web.last) > MOVED
-            steady = not moved.any()
-            if (np.abs(inputs - web.last)[web.unknown] > MOVED_UNKNOWN).any():
-                web.panel.begin_anew()
+            steady = not (np.abs(inputs - web.last) > MOVED).any()
         web.last = inputs
         web.calm = web.calm + 1 if steady else 0
         return web.calm > SETTLED

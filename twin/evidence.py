@@ -29,6 +29,20 @@ SINGLE: Final = 10
 """Newest rows that are looked at one by one, at least."""
 REMEMBERED: Final = 480
 """Rows."""
+MOST_ERAS: Final = 16
+"""Changes of the process within the rows that are remembered: what was before says little now."""
+MOVED: Final = 0.01
+"""Share of its domain by which an input moves from row to row between two states."""
+MOVED_UNKNOWN: Final = 0.002
+"""The same for one whose zero nobody knows, so that its models err otherwise from then on."""
+LASTING: Final = 3
+"""Rows for which such a move must have lasted, and before which the input must have stood."""
+MOVES: Final = 20
+"""Newest rows among which it is looked for."""
+STOOD: Final = 120
+"""Newest rows that say where such an input stood, and how much it scatters there."""
+SURE: Final = 4.5
+"""Sigma of an input's own scatter that a move must stand out by."""
 LAGS: Final = (1, 2, 4, 8, 16, 32)
 """Rows between those that are compared to learn the noise."""
 LENGTH: Final = 10.0
@@ -119,10 +133,13 @@ class Panel:
     Args:
         uncertainty: (m,) stated, one sigma of a row of each gauge, as a share.
         reach: (m, k) which inputs of the models what a gauge reads depends on.
+        unknown: (k,) inputs whose zero nobody knows: what the models miss is another thing once
+            such a one has moved.
     """
 
     uncertainty: Floats
     reach: Bools
+    unknown: Bools
     count: int = 0
     """Rows so far."""
     _rows: list[Floats] = field(default_factory=list)
@@ -152,34 +169,82 @@ class Panel:
         self._groups.append((count + (batch != self._told), foil, len(self._changes)))
         self._told = batch
         self.count += 1
-        if len(self._rows) >= REMEMBERED + BLOCK and self.count % BLOCK == 0:
-            for column in (self._rows, self._inputs, self._time, self._groups):
-                del column[:BLOCK]
+        since = self._moved() if self.unknown.any() else None
+        if since is not None:
+            self._begin(since, ANEW**2 * np.eye(len(self.uncertainty)))
+        self._forget()
+
+    def _moved(self) -> int | None:
+        """The row from which on an input whose zero nobody knows is not where its era began.
+
+        Every place at which it may have moved is tried; the scatter is that of successive rows.
+        """
+        rows = np.array(self._inputs[-STOOD:])[:, self.unknown]
+        eras = np.array([era for _, _, era in self._groups[-STOOD:]])
+        steps = np.diff(rows, axis=0)[np.diff(eras) == 0]
+        noise = np.abs(steps) < MOVED
+        squares = (np.where(noise, steps, 0.0) ** 2).sum(axis=0)
+        variance = 0.5 * squares / np.maximum(noise.sum(axis=0), 1)
+        here = np.flatnonzero((eras == eras[-1]) & np.isfinite(rows).all(axis=1))
+        # in the first row of an era the machine may have been on its way
+        here = here[1:]
+        tried = min(len(here) - LASTING, MOVES)
+        if tried < LASTING:
+            return None
+        values = rows[here]
+        after = np.arange(1, tried + 1)[:, None]
+        before = len(values) - after
+        newer = np.cumsum(values[::-1][:tried], axis=0)
+        stood = (values.sum(axis=0) - newer) / before
+        score = (newer / after - stood) ** 2 / (1.0 / after + 1.0 / before)
+        best, each = score.argmax(axis=0), np.arange(values.shape[1])
+        # a display that jumps for a row and comes back has not moved
+        lasts = np.abs(np.median(values[-LASTING:], axis=0) - stood[best, each]) > MOVED_UNKNOWN
+        moved = lasts & (best + 1 >= LASTING) & (score[best, each] > SURE**2 * variance)
+        if not moved.any():
+            return None
+        return self.count - len(rows) + int(here[-1 - int(best[moved].max())])
+
+    def _forget(self) -> None:
+        """Old rows, and what began before them."""
+        gone = BLOCK if len(self._rows) >= REMEMBERED + BLOCK and self.count % BLOCK == 0 else 0
+        while self._groups[gone][2] < len(self._changes) - MOST_ERAS:
+            gone += 1
+        for column in (self._rows, self._inputs, self._time, self._groups):
+            del column[:gone]
+        oldest = self._groups[0][2]
+        if oldest:
+            del self._changes[:oldest]
+            self._groups = [(batch, foil, era - oldest) for batch, foil, era in self._groups]
 
     @property
     def first(self) -> int:
         """Number of the oldest row that is remembered."""
         return self.count - len(self._rows)
 
-    def begin_anew(self, change: Found | None = None) -> None:
-        """The process has changed: models may be wrong in another way.
-
-        Args:
-            change: what changed, and from which row on; without one, every gauge may differ from
-                the row on that comes next.
-        """
-        each = np.eye(len(self.uncertainty))
-        if change is None:
-            self._changes.append(ANEW**2 * each)
-            return
+    def begin_anew(self, change: Found) -> None:
+        """The process has changed: models may be wrong in another way, along what changed."""
         signature = change.cause.signature
-        self._changes.append(
-            ANEW**2 * np.outer(signature, signature) + (ASIDE * change.size) ** 2 * each
+        each = np.eye(len(self.uncertainty))
+        self._begin(
+            change.since,
+            ANEW**2 * np.outer(signature, signature) + (ASIDE * change.size) ** 2 * each,
+            change.supposed,
         )
-        era = len(self._changes)
-        for index in range(max(0, change.since - self.first), len(self._groups)):
-            batch, foil, _ = self._groups[index]
-            self._groups[index] = (batch + change.supposed, foil, era)
+
+    def _begin(self, since: int, change: Floats, supposed: bool = False) -> None:
+        """An era begins at a row, and with it a batch where one is supposed."""
+        place = max(0, since - self.first)
+        era = self._groups[place][2]
+        anew = place > 0 and self._groups[place - 1][2] == era
+        if anew:
+            self._changes.insert(era, change)
+        elif place > 0:
+            self._changes[era - 1] = self._changes[era - 1] + change
+        # eras that began later stay
+        self._groups[place:] = [
+            (batch + supposed, foil, later + anew) for batch, foil, later in self._groups[place:]
+        ]
 
     def restate(self, rows: Floats) -> Floats:
         """Hold the same readings against other models; what could not be used still cannot.
@@ -211,7 +276,7 @@ class Panel:
             "time": np.array(self._time, np.int64),
             "groups": np.array(self._groups, np.int64).reshape(-1, 3),
             "told": self._told,
-            "changes": list(self._changes),
+            "changes": np.array(self._changes).reshape(-1, *2 * self.uncertainty.shape),
         }
 
     def restore(self, state: Snapshot) -> None:
@@ -334,7 +399,7 @@ class Panel:
             ),
             *(
                 (np.outer(eras >= era, eras >= era).astype(np.float64), self._changes[era - 1])
-                for era in np.unique(eras[eras > eras[0]]).tolist()
+                for era in range(eras[0] + 1, eras[-1] + 1)
             ),
             (OTHER**2 * foil, each),
             (OTHER**2 * batch, each),

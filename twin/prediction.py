@@ -6,14 +6,14 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
 from twin.configuration.models import InputConfiguration, LineConfiguration
 from twin.conformal import Margin
 from twin.estimation import BiasEstimator
-from twin.genealogy import BatchReleased
+from twin.genealogy import MOST_KEPT, BatchReleased
 from twin.material import MaterialTable
 from twin.passage import Column, Passage
 from twin.ports import Surrogate
@@ -109,6 +109,10 @@ def _in_si(line: LineConfiguration, name: str, value: float) -> float:
     return value * scale + offset
 
 
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
 class Predictor:
     """Gathers each step's inputs by material, predicts, and remembers what it predicted from.
 
@@ -193,10 +197,8 @@ class Predictor:
         values = dict(zip(self._surrogates[step].outputs, said.mean[0].tolist(), strict=True))
         # a recipe value that later steps read, such as the solids content, passes through
         inputs = dict(zip(self._surrogates[step].inputs, released.inputs.tolist(), strict=True))
-        self._batches[step][released.number] = (
-            released.time,
-            np.array([*values.values(), *inputs.values()]),
-        )
+        known = released.time, np.array([*values.values(), *inputs.values()])
+        _keep(self._batches[step], released.number, known)
         return BatchPrediction(
             step, released.number, released.time, said.mean[0], bool(said.in_domain[0])
         )
@@ -218,7 +220,7 @@ class Predictor:
             By `step.output`, of the last segment of the batch: which, and what the model said of it
             before and after.
         """
-        self._revised[f"{step}.{output}", batch] = (time, value)
+        _keep(self._revised, (f"{step}.{output}", batch), (time, value))
         changes: dict[str, tuple[int, float, float]] = {}
         kind = self._line.steps[step].runs_on
         for later, sources in self._sources.items():
@@ -664,7 +666,11 @@ class Predictor:
             "margins": {name: margin.snapshot() for name, margin in self.margins.items()},
             "recent": {step: _columns(recent) for step, recent in self._recent.items()},
             "batches": {
-                step: [[number, time, values] for number, (time, values) in batches.items()]
+                step: {
+                    "numbers": np.array(list(batches), np.int64),
+                    "time": np.array([time for time, _ in batches.values()], np.int64),
+                    "values": np.array([values for _, values in batches.values()]),
+                }
                 for step, batches in self._batches.items()
             },
             "revised": [[*of, *revised] for of, revised in self._revised.items()],
@@ -682,9 +688,9 @@ class Predictor:
         for step in self._recent:
             self._recent[step] = _predictions(step, state["recent"][step])
             self._kept[step] = sum(len(each.segments) for each in self._recent[step])
-            self._batches[step] = {
-                number: (time, values) for number, time, values in state["batches"][step]
-            }
+            batches = state["batches"][step]
+            known = zip(batches["time"].tolist(), batches["values"], strict=True)
+            self._batches[step] = dict(zip(batches["numbers"].tolist(), known, strict=True))
         self._revised = {
             (name, batch): (time, value) for name, batch, time, value in state["revised"]
         }
@@ -692,6 +698,14 @@ class Predictor:
             name: [(time, segments) for time, segments in each]
             for name, each in state["revoked"].items()
         }
+
+
+def _keep(known: dict[_Key, _Value], of: _Key, value: _Value) -> None:
+    """Put the newest last, and forget the oldest with the batches that the hose forgets."""
+    known.pop(of, None)
+    known[of] = value
+    if len(known) > MOST_KEPT:
+        del known[next(iter(known))]
 
 
 def _columns(predictions: Iterable[Prediction]) -> Snapshot:

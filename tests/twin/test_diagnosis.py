@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from simulators.scenario import parse_scenario
-from tests.in_process import LineInProcess, line_configuration
+from tests.in_process import EPOCH, LineInProcess, line_configuration
 from tests.twin.streams import Followed, cut, end_of, joined
 from twin.alarms import Alarm
 from twin.samples import SampleBatch
 
 SEED = 7
 METRES = 44.0
+S = 1_000_000_000
 HEALTHY = "name: healthy"
 BIASED = """
 name: the beta gauge reads 5 % more from metre 28 on
@@ -106,6 +107,25 @@ def latest(batches: list[SampleBatch]) -> SampleBatch:
     newest = np.zeros(len(every), np.bool_)
     newest[list({tag: row for row, tag in enumerate(every.tag.tolist())}.values())] = True
     return every.where(newest)
+
+
+def test_a_gap_that_is_displayed_coarsely_and_scatters_is_not_a_gap_that_moves() -> None:
+    """To 1 um, and from segment to segment by half as much: every other row shows another gap."""
+    line = LineInProcess(parse_scenario(HEALTHY), SEED, METRES)
+    gap, draw = line.core.tags.index("calender.roll_gap"), np.random.default_rng(SEED)
+    scatter = 0.5 * draw.standard_normal(10_000)
+    for batch in line.recorded(2.0):
+        shown = np.round(1e6 * batch.value + scatter[(batch.time - EPOCH) // (10 * S)]) / 1e6
+        value = np.where(batch.tag == gap, shown, batch.value)
+        line.deliver(SampleBatch(batch.tag, batch.time, value, batch.quality, batch.offline))
+    told = line.core.table.value("calendering.roll_gap.told", np.arange(2 * int(METRES)))
+    flips = np.abs(np.diff(told[np.isfinite(told)])) > 0.5e-6
+    assert flips.sum() > 25
+    panel = line.core.diagnosis.snapshot()["webs"]["calender"]["panel"]
+    assert panel["count"] > 80
+    # advice moves the gap two or three times
+    assert len(panel["changes"]) <= 4
+    assert alarms(line) == []
 
 
 def test_a_step_in_twin_falls_to_shadow_one_in_advisory_goes_on_from_what_was_known() -> None:

@@ -32,8 +32,28 @@ def rows(count: int, seed: int) -> Floats:
     return seen + np.array([-0.02, 0.015, 0.03])
 
 
+def panel_of_three(unknown: bool = False) -> Panel:
+    """Of models with one input, whose zero nobody may know."""
+    reach = np.ones((3, 1), np.bool_)
+    return Panel(np.array([0.003, 0.0017, 0.005]), reach, np.array([unknown]))
+
+
+def read_under(gap: Floats) -> Panel:
+    """A healthy line at a gap, um, as it was displayed row by row; its domain is 240 um wide."""
+    panel = panel_of_three(unknown=True)
+    for row, (value, shown) in enumerate(zip(rows(len(gap), 3), gap, strict=True)):
+        panel.add(value, np.array([shown / 240.0]), row * ROW, 0, 0)
+    return panel
+
+
+def eras(panel: Panel) -> list[int]:
+    """Number of the first row of every era but the oldest."""
+    era = panel.snapshot()["groups"][:, 2]
+    return (panel.first + 1 + np.flatnonzero(np.diff(era))).tolist()
+
+
 def judged(values: Floats, batch: int = 10**9) -> list[Found]:
-    panel = Panel(np.array([0.003, 0.0017, 0.005]), np.ones((3, 1), np.bool_))
+    panel = panel_of_three()
     for row, value in enumerate(values):
         panel.add(value, np.zeros(1), row * ROW, int(row >= batch), 0)
     return panel.judge(CAUSES, panel.noise(), {})
@@ -84,7 +104,7 @@ def test_another_batch_may_have_other_solids_and_no_gauge_is_to_blame() -> None:
 def test_a_batch_that_nobody_told_of_is_supposed_rather_than_two_broken_gauges() -> None:
     values = rows(300, 5)
     values[250:] += 0.04 * SOLIDS.signature
-    panel = Panel(np.array([0.003, 0.0017, 0.005]), np.ones((3, 1), np.bool_))
+    panel = panel_of_three()
     for row, value in enumerate(values):
         panel.add(value, np.zeros(1), row * ROW, 0, 0)
     best, *others = panel.judge(CAUSES, panel.noise(), {})
@@ -99,7 +119,7 @@ def test_a_change_that_was_found_is_not_found_again_and_a_gauge_still_is() -> No
     values = rows(400, 6)
     values[150:] += 0.02
     values[320:, 1] += 0.008
-    panel = Panel(np.array([0.003, 0.0017, 0.005]), np.ones((3, 1), np.bool_))
+    panel = panel_of_three()
     for row, value in enumerate(values[:300]):
         panel.add(value, np.zeros(1), row * ROW, 0, 0)
     found = panel.judge(CAUSES, panel.noise(), {})
@@ -109,6 +129,71 @@ def test_a_change_that_was_found_is_not_found_again_and_a_gauge_still_is() -> No
     for row, value in enumerate(values[300:], 300):
         panel.add(value, np.zeros(1), row * ROW, 0, 0)
     assert panel.judge(CAUSES, panel.noise(), {})[0].cause is GAUGES[1]
+
+
+@pytest.mark.parametrize("scatter", [0.1, 0.34, 0.5, 1.0])
+def test_noise_of_an_input_is_no_move(scatter: float) -> None:
+    shown = 60.3 + scatter * np.random.default_rng(2).standard_normal(480)
+    assert len(eras(read_under(shown))) <= 1
+    assert len(eras(read_under(np.round(shown)))) <= 1
+
+
+@pytest.mark.parametrize("flips", [0.02, 0.1, 0.2, 0.35, 0.5])
+def test_a_display_that_jumps_to_its_next_digit_and_back_is_no_move(flips: float) -> None:
+    draw = np.random.default_rng(5)
+    assert len(eras(read_under(60.0 + (draw.random(480) < flips)))) <= 1
+
+
+@pytest.mark.parametrize(("by", "scatter"), [(1.0, 0.05), (-1.0, 0.1), (2.0, 0.34), (5.0, 0.5)])
+def test_a_move_that_lasts_begins_an_era_where_it_took_place(by: float, scatter: float) -> None:
+    shown = 60.3 + scatter * np.random.default_rng(4).standard_normal(300)
+    shown[200:] += by
+    # three rows say so, not fewer: they are what a verdict needs at least
+    assert eras(read_under(shown[:202])) == []
+    assert eras(read_under(shown[:203])) == [200]
+    assert eras(read_under(shown)) == [200]
+
+
+def test_a_row_on_the_way_and_a_row_that_stands_alone_begin_no_era_of_their_own() -> None:
+    shown = 60.3 + 0.05 * np.random.default_rng(4).standard_normal(300)
+    shown[100] = 90.0
+    shown[200:] += 4.0
+    shown[200] -= 2.0
+    (moved,) = eras(read_under(shown))
+    assert 200 <= moved <= 201
+
+
+def test_a_slow_drift_of_an_input_begins_an_era_now_and_then() -> None:
+    shown = 60.3 + 0.05 * np.random.default_rng(4).standard_normal(400)
+    shown[100:] += 0.05 * np.arange(300)
+    assert 5 <= len(eras(read_under(shown))) <= 16
+
+
+def test_of_changes_as_few_are_kept_as_rows_rest_on() -> None:
+    still, moving = read_under(np.full(1500, 60.0)), read_under(60.0 + np.arange(1500) // 8 * 2.0)
+    assert len(still.snapshot()["rows"]) >= 480
+    state = moving.snapshot()
+    assert state["changes"].shape == (16, 3, 3)
+    assert state["groups"][0, 2] == 0
+    assert state["groups"][-1, 2] == 16
+    assert len(state["rows"]) == len(state["groups"]) >= 16 * 8
+    again = panel_of_three(unknown=True)
+    again.restore(state)
+    first, second = (each.judge(CAUSES, each.noise(), {}) for each in (moving, again))
+    assert [each.score for each in first] == [each.score for each in second]
+
+
+def test_a_change_that_is_found_later_leaves_those_behind_it_as_they_are() -> None:
+    shown = np.full(300, 60.0)
+    shown[250:] += 3.0
+    panel = read_under(shown)
+    pump = Found(PUMP, 30.0, since=200, ramp=False, size=0.02)
+    panel.begin_anew(pump)
+    assert eras(panel) == [200, 250]
+    # what is found again at the same row is one change
+    panel.begin_anew(pump)
+    assert eras(panel) == [200, 250]
+    assert len(panel.snapshot()["changes"]) == 2
 
 
 def test_signatures_come_from_the_declared_chain() -> None:

@@ -16,9 +16,10 @@ from simulators.scenario import Scenario, parse_scenario
 from tests.in_process import LineInProcess, line_configuration, make_core
 from tests.twin.streams import BUSY, Heard, busy_stream, cut, end_of, joined
 from tests.twin.test_parity import REVERSAL
-from twin import snapshot
+from twin import prediction, snapshot
 from twin.configuration.models import LineConfiguration
 from twin.core import Core
+from twin.genealogy import BatchReleased
 from twin.recommendation import Recommendation
 from twin.samples import SampleBatch
 from twin.snapshot import SnapshotError
@@ -256,6 +257,31 @@ def test_tags_may_come_go_and_change_their_order(tmp_path: Path) -> None:
     assert parts.material.keys() == whole.material.keys()
     for name, rows in whole.material.items():
         assert parts.material[name].keys() == rows.keys(), name
+
+
+def test_of_batches_the_newest_are_kept_in_three_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "MOST_KEPT", 5)
+    core = make_core(line_configuration())
+    predictor = core.predictor
+    inputs = np.array(core.surrogates["mixing"].domain).mean(axis=1)
+    for number in range(1, 9):
+        predictor.predict_batch("mixing", BatchReleased("slurry", number, number * S, inputs))
+        predictor.revise_batch("mixing", "viscosity", number, 5.0, number * S)
+    # a number that is used again is the newest
+    predictor.predict_batch("mixing", BatchReleased("slurry", 4, 9 * S, inputs))
+    again = make_core(line_configuration()).predictor
+    again.restore(predictor.snapshot())
+    for each in (predictor, again):
+        state = each.snapshot()
+        assert {name: len(of) for name, of in state["batches"]["mixing"].items()} == {
+            "numbers": 5,
+            "time": 5,
+            "values": 5,
+        }
+        assert state["batches"]["mixing"]["numbers"].tolist() == [5, 6, 7, 8, 4]
+        assert len(state["revised"]) == 5
+        assert np.isnan(each.mixed("mixing", 3)).all()
+        assert each.mixed("mixing", 4) == inputs.tolist()
 
 
 def test_of_a_long_standstill_little_is_kept() -> None:
