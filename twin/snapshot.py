@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 Snapshot = dict[str, Any]
 """Keys are texts; values are arrays, numbers, texts, None, and lists and dictionaries of them."""
-FORMAT: Final = "linetwin/state/5"
+FORMAT: Final = "linetwin/state/6"
 _ARRAY: Final = "$array"
 
 
