@@ -207,9 +207,10 @@ class Comparator:
         config = self._line.steps[step]
         match config.outputs[output].resets_at:
             case "roll":
-                # a roll is unwound from the outside: segments fall until the next one is mounted
-                fresh: Bools = segments > before
-                return fresh
+                return np.asarray(
+                    self._tracker.roll_starts(config.runs_on, segments)
+                    != self._tracker.roll_starts(config.runs_on, before)
+                )
             case "batch":
                 kind = next(iter(self._line.batches))
                 return np.asarray(

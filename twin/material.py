@@ -27,6 +27,8 @@ class Roll:
     """Web position of its outer end, m; NaN while it is wound."""
     wound: int = 0
     """When it was full, ns."""
+    outer: float = float("nan")
+    """Web position of the outer end of what is left of it, m; NaN until it is first unwound."""
 
 
 @dataclass(slots=True)

@@ -238,10 +238,6 @@ class HeldSignal:
     def __len__(self) -> int:
         return len(self._data)
 
-    @property
-    def first_time(self) -> int:
-        return int(self._data.time[0])
-
     def extend(self, time: Ints, value: Floats, position: Floats) -> None:
         """Take samples in order of time with the web's position at those times (m)."""
         data = self._data

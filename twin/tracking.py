@@ -106,6 +106,7 @@ class Tracker:
                 signals,
                 [self._signals[index][0] for index in batch_inputs.get(name, ())],
                 line.segment,
+                int(line.lateness * SECOND),
             )
             for name, config in line.batches.items()
         }
@@ -201,6 +202,10 @@ class Tracker:
         """A number for the foil of each segment, as known at `time`."""
         return self._rolls.foils(segments, time)
 
+    def roll_starts(self, web: str, segments: Ints) -> Floats:
+        """Where the roll begins on which each segment was wound, m, of a web that unwinds rolls."""
+        return self._rolls.roll_starts(self._webs[web], segments)
+
     def segment_of(self, roll: int, metre: float) -> int | None:
         """The segment at a metre of a roll, counted from its inner end; None if not known."""
         return self._rolls.segment_of(roll, metre)
@@ -236,12 +241,10 @@ class Tracker:
         before, self._frontier = self._frontier, frontier
         self._take(frontier)
         tracked = Tracked(frontier)
-        for web in self._webs.values():
-            if len(web.position):
-                tracked.milestones += self._rolls.advance(web, before, frontier)
+        tracked.milestones += self._rolls.advance(before, frontier)
         for hose in self._hoses.values():
-            tracked.milestones += hose.arrived(before, frontier)
             tracked.released += hose.released(before, frontier)
+            tracked.milestones += hose.arrived(before, frontier)
         for name, web in self._webs.items():
             encoder = web.encoder(frontier)
             if math.isfinite(encoder):
