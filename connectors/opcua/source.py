@@ -13,14 +13,13 @@ import numpy as np
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.client.ua_client import StateSubscription, UaClientState
-from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaerrors import UaError
 
 from connectors.intake import Counters, Intake, pauses
 from connectors.opcua.agreement import Agreement, compare
 from connectors.opcua.history import missed
 from connectors.opcua.items import items_of
-from connectors.opcua.reading import attributes
+from connectors.opcua.reading import present
 from connectors.opcua.securing import connect
 from connectors.opcua.subscription import (
     LIFETIME,
@@ -44,12 +43,23 @@ _MOST_HELD: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
+class _Holding:
+    """Between which times a value that was read is stated again, ns by the machine's clock."""
+
+    before: int
+    """Values older than this are stated again: they hold still."""
+    earliest: int
+    latest: int
+    """Not later than the machine's clock: what changes next must be newer."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Notifications:
     arrived: int
     handles: list[int]
     values: list[ua.DataValue | None]
-    confirm_before: int | None = None
-    """Values older than this are stated again as of `arrived`: they hold still."""
+    holds: _Holding | None = None
+    """Of values that were read because they may not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,11 @@ class OpcUaSource:
         """Line time of the last word of the subscription; a silent loss is noticed only later."""
         self._newest: Sequence[ua.MonitoredItemNotification] = ()
         self._settled = int(_SETTLED * 1e9 * clock.acceleration)
+        self._behind = 0
+        """How far the machine's clock is behind line time, ns."""
+        self._newest_times = np.full(len(self._items), np.iinfo(np.int64).min, np.int64)
+        """Time of the newest sample of each tag, by position; no later ones than are used."""
+        self._tolerance = round(configuration.clock_tolerance * 1e9)
         self._held: list[_Notifications] | None = None
         """What is delivered between a loss and the end of reading history: it comes after that."""
 
@@ -258,7 +273,7 @@ class OpcUaSource:
             gap = self._counters.away_since
             if gap is not None:
                 recovered = await self._recover(session, gap)
-            await self._state_what_holds(session, gap)
+            await self._state_what_holds(session)
             self._counters.back(self._clock.now(), recovered)
         finally:
             held, self._held = self._held, None
@@ -284,16 +299,19 @@ class OpcUaSource:
             self._intake.put(parcel, len(found))
         return len(found)
 
-    async def _state_what_holds(self, session: _Session, gap: int | None) -> None:
+    async def _state_what_holds(self, session: _Session) -> None:
         remote = session.client.uaclient.session
-        values = await attributes(remote, session.agreement.nodes, AttributeIds.Value)
+        said, values = await present(remote, session.agreement.nodes)
         now = self._heard = self._clock.now()
-        settled = now - self._settled
-        before = settled if gap is None else max(settled, gap + 1)
+        # a line that runs faster than life is no clock on a wall
+        latest = now if said is None or self._clock.acceleration != 1.0 else said
+        earliest = min(latest, now)
+        self._behind = now - earliest
+        holds = _Holding(earliest - self._settled, earliest, latest)
         self._counters.connect()
         self._counters.received += len(values)
         self._intake.put(
-            _Notifications(now, list(range(len(values))), list(values), before), len(values)
+            _Notifications(now, list(range(len(values))), list(values), holds), len(values)
         )
 
     def _lost(self, error: str) -> None:
@@ -301,7 +319,8 @@ class OpcUaSource:
         if self._counters.away_since is None:
             now = self._clock.now()
             since = self._counters.away_since = self._last_word(now)
-            times = tuple(dict.fromkeys((since, now)))
+            # by the machine's clock, or what it says next would be older
+            times = tuple(time - self._behind for time in dict.fromkeys((since, now)))
             self._intake.put(_Gap(times), len(times) * len(self._items))
             self._hold()
 
@@ -330,12 +349,18 @@ class OpcUaSource:
             self._intake.put(parcel, len(items))
 
     def _batch(self, parcel: _Notifications | _Gap) -> SampleBatch:
+        newest = self._newest_times
         if isinstance(parcel, _Gap):
             tags = np.tile(self._tags, len(parcel.times))
             size = len(tags)
+            marks = []
+            for time in parcel.times:
+                # after the last value, also of a clock that is ahead
+                newest = self._newest_times = np.maximum(newest + 1_000, time)
+                marks.append(newest)
             return SampleBatch(
                 tags,
-                np.repeat(np.array(parcel.times, np.int64), len(self._tags)),
+                np.concatenate(marks),
                 np.full(size, np.nan),
                 np.full(size, BAD_NO_COMMUNICATION, np.uint32),
             )
@@ -348,8 +373,12 @@ class OpcUaSource:
             values[row], quality[row] = number(value)
             stamp = None if value is None else value.SourceTimestamp or value.ServerTimestamp
             times[row] = parcel.arrived if stamp is None else nanoseconds(stamp)
-        if parcel.confirm_before is not None:
-            times[times < parcel.confirm_before] = parcel.arrived
+        if (holds := parcel.holds) is not None:
+            stated = np.clip(newest[handles] + 1_000, holds.earliest, holds.latest)
+            old = (times < holds.before) | (times < newest[handles])
+            times = np.where(old, np.maximum(times, stated), times)
+        credible = times <= parcel.arrived + self._tolerance
+        np.maximum.at(newest, handles[credible], times[credible])
         values *= self._scales[handles]
         values += self._offsets[handles]
         values[severity(quality) == 2] = np.nan

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from asyncua import ua
+from asyncua.server.uaprocessor import UaProcessor
 
 from connectors.opcua import OpcUaSource, nanoseconds
-from tests.connectors.reading import line, opcua_tag, reading
+from tests.connectors.reading import Reading, line, opcua_tag, reading
 from tests.servers import Machine, Relay, free_port, until
 from twin.clock import LineClock, ManualClock
 from twin.configuration.models import LineConfiguration
@@ -119,6 +120,49 @@ async def test_an_old_value_is_stated_again_as_of_now(machine: Machine) -> None:
     before = CLOCK.now()
     async with reading(source_of(of(machine, {"gap": opcua_tag("Gap", "m")}))) as read:
         await until(lambda: any(row[0] >= before for row in read.rows(0)))
+
+
+def last_word(read: Reading, tag: int) -> float:
+    """What the twin takes for the tag's value: the newest by source time, later arrived first."""
+    return max(enumerate(read.rows(tag)), key=lambda row: (row[1][0], row[0]))[1][1]
+
+
+@pytest.mark.parametrize("offset", [-30, 10])
+async def test_a_machine_whose_clock_is_wrong_is_believed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, offset: int
+) -> None:
+    send = UaProcessor.send_response
+
+    def their_now() -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=offset)
+
+    def stamped(server: UaProcessor, handle: Any, header: Any, response: Any, *kind: Any) -> None:
+        response.ResponseHeader.Timestamp = their_now()
+        send(server, handle, header, response, *kind)
+
+    monkeypatch.setattr(UaProcessor, "send_response", stamped)
+    await machine.has("DoorClosed", 1.0).start()
+    await machine.set("DoorClosed", 1.0, their_now() - timedelta(minutes=10))
+    relay = Relay(machine.port)
+    await relay.open()
+    url = f"opc.tcp://127.0.0.1:{relay.port}/machine"
+    tags = {"closed": opcua_tag("DoorClosed", "dimensionless")}
+    async with reading(source_of(line({"machine": connector(machine, url=url)}, tags))) as read:
+        await until(lambda: len(read.rows(0)) >= 2)
+        assert last_word(read, 0) == 1.0
+        await machine.set("DoorClosed", 0.0, their_now())
+        await read.value(0, 0.0)
+        assert last_word(read, 0) == 0.0
+        await relay.cut()
+        await read.quality(0, BAD_NO_COMMUNICATION)
+        assert math.isnan(last_word(read, 0))
+        await relay.open()
+        # nothing changes: that it holds still is said after the gap
+        await until(lambda: last_word(read, 0) == 0.0)
+        await machine.set("DoorClosed", 1.0, their_now())
+        await until(lambda: last_word(read, 0) == 1.0)
+        assert all(row[0] <= CLOCK.now() + max(offset, 0) * 1e9 for row in read.rows(0))
+    await relay.cut()
 
 
 async def test_several_servers_at_once() -> None:
