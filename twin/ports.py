@@ -138,6 +138,13 @@ class Sink(Protocol):
         """Write a setpoint, read it back and compare. Never raises for what the machine does."""
         ...
 
+    async def confirm(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+        """Whether setpoints that were applied still are, a short while later, in their order.
+
+        Of all of a set at once: each alone would have to be waited for.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

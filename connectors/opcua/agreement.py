@@ -8,8 +8,10 @@ from typing import Any
 
 from asyncua import ua
 from asyncua.client.client import Client
+from asyncua.common.ua_utils import data_type_to_variant_type
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
+from asyncua.ua.uaerrors import UaError
 
 from connectors.opcua.items import Item, node_id
 from connectors.opcua.reading import attributes, good, properties
@@ -59,7 +61,7 @@ async def compare(client: Client, items: Sequence[Item]) -> Agreement:
                 types[position] = (
                     value.Value.VariantType
                     if value.Value is not None and value.Value.Value is not None
-                    else ua.VariantType.Double
+                    else await _declared(client, nodes[position])
                 )
     found = [nodes[position] for position in reachable]
     units = await properties(remote, found, "EngineeringUnits")
@@ -68,6 +70,19 @@ async def compare(client: Client, items: Sequence[Item]) -> Agreement:
     for position, unit, span, level in zip(reachable, units, ranges, access, strict=True):
         problems += _contradictions(items[position], unit, span, level)
     return Agreement(nodes, types, problems)
+
+
+async def _declared(client: Client, node: ua.NodeId) -> ua.VariantType:
+    """The type of a node that has no value yet; Double where it only says that it is a number."""
+    remote = client.uaclient.session
+    (declared,) = await attributes(remote, [node], AttributeIds.DataType)
+    if not good(declared) or declared.Value is None:
+        return ua.VariantType.Double
+    try:
+        kind = await data_type_to_variant_type(client.get_node(declared.Value.Value))
+    except UaError:  # a type that the server does not explain
+        return ua.VariantType.Double
+    return ua.VariantType.Double if kind is ua.VariantType.Variant else kind
 
 
 def _contradictions(item: Item, unit: Any, span: Any, access: ua.DataValue) -> Iterable[str]:

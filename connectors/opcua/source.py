@@ -27,8 +27,8 @@ from connectors.opcua.subscription import (
     SubscriptionLostError,
     subscribe,
 )
-from connectors.opcua.values import nanoseconds, number
-from connectors.opcua.writing import write_and_read_back
+from connectors.opcua.values import nanoseconds, number, span
+from connectors.opcua.writing import Written, look_again, write_and_read_back
 from connectors.refusal import RefusedError
 from twin.clock import Clock
 from twin.configuration.models import LineConfiguration, OpcUaConnector
@@ -38,6 +38,8 @@ from twin.units import to_si
 
 _SETTLED: Final = 1.0
 _REQUEST_TIMEOUT: Final = 4.0
+_HOLDS: Final = 0.1
+"""For how long at least a machine must keep a setpoint, s."""
 _MOST_HELD: Final = 100_000
 """Samples that wait for missed history; what comes on top does not wait."""
 
@@ -96,7 +98,7 @@ class OpcUaSource:
             clock: line time, for gaps and for values without a timestamp.
             linger: how long samples wait for others to make a batch, s.
             capacity: samples kept for a slow reader; then the oldest are dropped and counted.
-            write_timeout: how long write and read-back may take, s.
+            write_timeout: how long a machine may take to have what is written to it, s.
         """
         connector = configuration.connectors[name]
         if not isinstance(connector, OpcUaConnector):
@@ -177,28 +179,47 @@ class OpcUaSource:
             return WriteOutcome(write, "denied", nothing, f"{self.name} has no such setpoint")
         if not math.isfinite(write.value):
             return WriteOutcome(write, "denied", nothing, f"{write.value} is no setpoint")
-        for low, high in self._items[position].limits:
-            value, slack = self._items[position].tag.from_si(write.value), 1e-9 * (high - low)
+        session = self._connected()
+        written = self._written(session, write)
+        # what will really be written: a machine's integer may round past a limit
+        value = written.value
+        for low, high in (*self._items[position].limits, span(written.kind)):
+            slack = 1e-9 * (high - low) if math.isfinite(high - low) else 0.0
             if not low - slack <= value <= high + slack:
                 reason = f"{value:g} lies outside the limits [{low:g}, {high:g}]"
                 return WriteOutcome(write, "denied", nothing, reason)
-        session = self._session
-        if session is None or not self._counters.connected:
+        if session is None:
             return WriteOutcome(write, "failed", nothing, f"{self.name} is not connected")
+        remote = session.client.uaclient.session
         try:
-            async with asyncio.timeout(self._write_timeout):
-                return await write_and_read_back(
-                    session.client.uaclient.session,
-                    self._items[position].tag,
-                    session.agreement.nodes[position],
-                    session.agreement.types[position],
-                    write,
-                )
-        except TimeoutError:
-            reason = f"no answer within {self._write_timeout:g} s; it may have been written"
-            return WriteOutcome(write, "timed out", nothing, reason)
+            return await write_and_read_back(remote, written, self._write_timeout)
         except (OSError, UaError) as error:
             return WriteOutcome(write, "failed", nothing, _sentence(error))
+
+    async def confirm(self, writes: Sequence[Write]) -> list[WriteOutcome]:
+        """Whether setpoints that were applied still are, a short while later. Never raises so."""
+        session = self._connected()
+        if session is None:
+            lost = f"{self.name} is not connected any more"
+            return [WriteOutcome(write, "failed", math.nan, lost) for write in writes]
+        written = [self._written(session, write) for write in writes]
+        pause = min(max(2 * self._connector.sampling_interval, _HOLDS), self._write_timeout / 2)
+        remote = session.client.uaclient.session
+        try:
+            return await look_again(remote, written, pause, self._write_timeout)
+        except (OSError, UaError) as error:
+            return [each.outcome("failed", _sentence(error)) for each in written]
+
+    def _connected(self) -> _Session | None:
+        return self._session if self._counters.connected else None
+
+    def _written(self, session: _Session | None, write: Write) -> Written:
+        position = self._positions[write.tag]
+        tag = self._items[position].tag
+        if session is None:
+            return Written(write, tag, ua.NodeId(), ua.VariantType.Double)
+        agreement = session.agreement
+        return Written(write, tag, agreement.nodes[position], agreement.types[position])
 
     async def _serve(self) -> None:
         client = Client(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -393,6 +394,120 @@ async def test_a_setpoint_is_written_in_the_machines_type(
         await read.connected()
         assert (await source.write(Write(0, value))).status == "applied"
         assert await machine.get("Speed") == value
+
+
+@pytest.mark.parametrize(
+    ("declared", "kind"),
+    [
+        (ua.ObjectIds.Float, ua.VariantType.Float),
+        (ua.ObjectIds.Int16, ua.VariantType.Int16),
+        (ua.ObjectIds.Duration, ua.VariantType.Double),
+        (ua.ObjectIds.Number, ua.VariantType.Double),
+    ],
+)
+async def test_a_setpoint_without_a_value_is_written_in_its_declared_type(
+    machine: Machine, declared: int, kind: ua.VariantType
+) -> None:
+    await machine.has("Speed", None, writable=True, kind=ua.VariantType.Null).start()
+    data_type = ua.DataValue(ua.Variant(ua.NodeId(declared)))
+    await machine.nodes["Speed"].write_attribute(ua.AttributeIds.DataType, data_type)
+    source = source_of(of(machine, {"speed": opcua_tag("Speed", "m/s", "setpoint")}))
+    async with reading(source) as read:
+        await read.connected()
+        assert (await source.write(Write(0, 3.0))).status == "applied"
+        held = (await machine.nodes["Speed"].read_data_value()).Value
+        assert held is not None
+        assert (held.Value, held.VariantType) == (3, kind)
+
+
+async def test_a_whole_number_is_not_rounded_past_a_limit(machine: Machine) -> None:
+    machine.has("Speed", 1, "m/s", writable=True, kind=ua.VariantType.Int16)
+    await machine.has("Wide", 1, "m/s", writable=True, kind=ua.VariantType.Int16).start()
+    tags = {
+        "speed": opcua_tag("Speed", "m/s", "setpoint", limits=[1, 2.6]),
+        "wide": opcua_tag("Wide", "m/s", "setpoint"),
+    }
+    source = source_of(of(machine, tags))
+    async with reading(source) as read:
+        await read.connected()
+        assert (await source.write(Write(0, 2.4))).status == "applied"
+        denied = await source.write(Write(0, 2.6))
+        assert (denied.status, denied.reason) == ("denied", "3 lies outside the limits [1, 2.6]")
+        assert await machine.get("Speed") == 2
+        assert (await source.write(Write(1, 40_000.0))).status == "denied"
+
+
+Answer = Callable[[Any, Callable[[], Coroutine[Any, Any, list[ua.StatusCode]]]], Any]
+
+
+@pytest.fixture
+def answers(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], None]:
+    """Lets the machine answer the writes of clients as a test says."""
+
+    def answer(how: Answer) -> None:
+        assert machine.server is not None
+        session = type(machine.server.iserver.isession)
+        write = session.write
+        monkeypatch.setattr(
+            session, "write", lambda each, params: how(params, lambda: write(each, params))
+        )
+
+    return answer
+
+
+async def test_a_machine_may_take_its_time(
+    machine: Machine, answers: Callable[[Answer], None]
+) -> None:
+    configuration = setpoint(machine)
+    await machine.start()
+    later: list[asyncio.Task[None]] = []
+
+    async def after_a_while(value: float) -> None:
+        await asyncio.sleep(0.1)
+        await machine.set("Speed", value)
+
+    async def complete_asynchronously(params: Any, _: Any) -> list[ua.StatusCode]:
+        value = params.NodesToWrite[0].Value.Value.Value
+        later.append(asyncio.create_task(after_a_while(value)))
+        return [ua.StatusCode(ua.StatusCodes.GoodCompletesAsynchronously)]
+
+    answers(complete_asynchronously)
+    source = source_of(configuration)
+    async with reading(source) as read:
+        await read.connected()
+        assert (await source.write(Write(0, 0.1))).status == "applied"
+        (outcome,) = await source.confirm([Write(0, 0.1)])
+        assert outcome == WriteOutcome(Write(0, 0.1), "applied", pytest.approx(0.1))
+    await asyncio.gather(*later)
+
+
+async def test_a_machine_that_takes_a_setpoint_back_is_found_out(
+    machine: Machine, answers: Callable[[Answer], None]
+) -> None:
+    configuration = setpoint(machine)
+    await machine.start()
+    later: list[asyncio.Task[None]] = []
+
+    async def after_a_while() -> None:
+        await asyncio.sleep(0.05)
+        await machine.set("Speed", 1.0)
+
+    async def take_back(_: Any, write: Any) -> list[ua.StatusCode]:
+        answered: list[ua.StatusCode] = await write()
+        later.append(asyncio.create_task(after_a_while()))
+        return answered
+
+    answers(take_back)
+    source = source_of(configuration)
+    async with reading(source) as read:
+        await read.connected()
+        assert (await source.write(Write(0, 0.1))).status == "applied"
+        (outcome,) = await source.confirm([Write(0, 0.1)])
+        assert (outcome.status, outcome.reason) == ("failed", "wrote 6 m/min, read back 1 m/min")
+        assert outcome.read_back == pytest.approx(1 / 60)
+    await asyncio.gather(*later)
+    (outcome,) = await source.confirm([Write(0, 0.1)])
+    assert (outcome.status, "not connected" in outcome.reason) == ("failed", True)
 
 
 async def test_refusals_and_silent_changes_of_a_write(machine: Machine) -> None:
