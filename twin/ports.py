@@ -53,7 +53,7 @@ class ConnectionState:
     dropped: int
     """Samples lost because a bounded queue was full."""
     refused: Mapping[str, int]
-    """Messages that held nothing to use, counted by reason."""
+    """Messages that held nothing to use, or told of a loss, counted by reason."""
     marked: int
     """Samples of those messages that were handed on as bad, so that the historian knows of them."""
     error: str | None

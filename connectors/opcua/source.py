@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import structlog
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.client.ua_client import StateSubscription, UaClientState
@@ -27,7 +28,7 @@ from connectors.opcua.subscription import (
     SubscriptionLostError,
     subscribe,
 )
-from connectors.opcua.values import nanoseconds, number, span
+from connectors.opcua.values import nanoseconds, number, overflowed, span
 from connectors.opcua.writing import Written, look_again, write_and_read_back
 from connectors.refusal import RefusedError
 from twin.clock import Clock
@@ -36,6 +37,7 @@ from twin.ports import ConfigurationMismatch, ConnectionState, Write, WriteOutco
 from twin.samples import BAD_NO_COMMUNICATION, SampleBatch, severity
 from twin.units import to_si
 
+log = structlog.get_logger()
 _SETTLED: Final = 1.0
 _REQUEST_TIMEOUT: Final = 4.0
 _HOLDS: Final = 0.1
@@ -126,6 +128,7 @@ class OpcUaSource:
         self._newest_times = np.full(len(self._items), np.iinfo(np.int64).min, np.int64)
         """Time of the newest sample of each tag, by position; no later ones than are used."""
         self._tolerance = round(configuration.clock_tolerance * 1e9)
+        self._remarked: set[str] = set()
         self._held: list[_Notifications] | None = None
         """What is delivered between a loss and the end of reading history: it comes after that."""
 
@@ -233,13 +236,15 @@ class OpcUaSource:
             async with asyncio.timeout(_REQUEST_TIMEOUT * 2):
                 await connect(client, self._connector)
             agreement = await compare(client, self._items)
+            self._remark(agreement.remarks)
             if agreement.problems:
                 raise ConfigurationMismatch(self.name, agreement.problems)
             session = _Session(client, agreement)
             async with client.subscribe_state() as states:
-                subscription, problems = await subscribe(
+                subscription, problems, remarks = await subscribe(
                     client, self._connector, self._items, agreement.nodes, self._deliver
                 )
+                self._remark(remarks)
                 if problems:
                     raise ConfigurationMismatch(self.name, problems)
                 self._session = session
@@ -262,6 +267,13 @@ class OpcUaSource:
                 async with asyncio.timeout(1.0):
                     await client.disconnect()
             client.disconnect_socket()
+
+    def _remark(self, remarks: Sequence[str]) -> None:
+        """Log what is new of it: a server says the same at every connection."""
+        for remark in remarks:
+            if remark not in self._remarked:
+                self._remarked.add(remark)
+                log.warning("opcua", connector=self.name, remark=remark)
 
     async def _watch(self, states: StateSubscription) -> None:
         """See the connection go and come back, until the server has given up the subscription.
@@ -400,6 +412,8 @@ class OpcUaSource:
             times = np.where(old, np.maximum(times, stated), times)
         credible = times <= parcel.arrived + self._tolerance
         np.maximum.at(newest, handles[credible], times[credible])
+        for position in handles[overflowed(quality)].tolist():
+            self._counters.refuse("queue of the server full", tag=self._items[position].tag.name)
         values *= self._scales[handles]
         values += self._offsets[handles]
         values[severity(quality) == 2] = np.nan

@@ -8,8 +8,9 @@ from typing import Final
 
 import numpy as np
 from asyncua import ua
+from numpy.typing import NDArray
 
-from twin.samples import BAD_NO_DATA, BAD_TYPE_MISMATCH
+from twin.samples import BAD_NO_DATA, BAD_TYPE_MISMATCH, Bools
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = (1 << 63) - 1
@@ -24,6 +25,9 @@ _INTEGERS: Final = {
     ua.VariantType.UInt64: (0, (1 << 64) - 1),
 }
 """With the least and the largest that each holds."""
+_ABOUT_OVERFLOW: Final = 0x0C80
+"""The bits of a status code that tell whether it is one of a data value, and the bit Overflow."""
+_OVERFLOW: Final = 0x0480
 _FLOAT: Final = float(np.finfo(np.float32).max)
 
 
@@ -52,6 +56,12 @@ def number(value: ua.DataValue | None) -> tuple[float, int]:
     if quality >> 31:
         return math.nan, quality
     return math.nan, BAD_NO_DATA if content is None else BAD_TYPE_MISMATCH
+
+
+def overflowed(quality: NDArray[np.uint32]) -> Bools:
+    """Which status codes say that the server's queue was full and that values are lost."""
+    lost: Bools = (quality & _ABOUT_OVERFLOW) == _OVERFLOW
+    return lost
 
 
 def span(kind: ua.VariantType) -> tuple[float, float]:

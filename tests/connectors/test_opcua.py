@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from asyncua import ua
 from asyncua.server.uaprocessor import UaProcessor
+from structlog.testing import capture_logs
 
 from connectors.opcua import OpcUaSource, nanoseconds
 from tests.connectors.reading import Reading, line, opcua_tag, reading
@@ -285,7 +286,6 @@ MISMATCHES = [
     ("dimension", {"unit": "kg"}, {"unit": "m/min"}, "another dimension"),
     ("unit", {"unit": "m/s"}, {"unit": "m/min"}, "not the configured"),
     ("percent", {"unit": "%"}, {"unit": "dimensionless"}, "not the configured"),
-    ("unknown unit", {"unit": "fnord"}, {"unit": "m/min"}, "not known"),
     (
         "range",
         {"unit": "m/min", "span": (0.0, 10.0), "writable": True},
@@ -344,7 +344,54 @@ UNITS = [
     ("N/mm", "N/mm"),
     ("", "dimensionless"),
     ("1", "dimensionless"),
+    ("1/min", "rpm"),
+    ("1/min", "1/min"),
+    ("Nm3/h", "m^3/h"),
+    ("kg/m3", "kg/m^3"),
+    ("mPas", "mPa*s"),
+    ("% rF", "percent"),
+    ("bar(g)", "bar"),
 ]
+
+
+async def test_what_nobody_filled_in_or_knows_is_no_contradiction(machine: Machine) -> None:
+    machine.has("Blank", 1.0, "", (0.0, 0.0), writable=True)
+    machine.has("Odd", 1.0, "fnord", (0.0, 10.0), writable=True)
+    await machine.start()
+    limits = {"role": "setpoint", "limits": [0, 10]}
+    tags = {
+        "blank": opcua_tag("Blank", "m/min", **limits),
+        "odd": opcua_tag("Odd", "m/min", **limits),
+    }
+    with capture_logs() as logs:
+        async with reading(source_of(of(machine, tags))) as read:
+            await read.connected()
+            await machine.stop()
+            await until(lambda: not read.source.state.connected)
+            await machine.start()
+            await read.connected()
+    # once, however often it connects
+    (remark,) = (entry["remark"] for entry in logs if "remark" in entry)
+    assert remark == "odd: unit 'fnord' is not known, taken for 'm/min'"
+
+
+async def test_values_that_the_server_lost_are_counted_and_told_of_once(machine: Machine) -> None:
+    await machine.has("Speed", 0.0).start()
+    overflow, of_no_value = 0x0480, 0x0080
+    configuration = line(
+        {"machine": connector(machine, queue_size=20_000)}, {"speed": opcua_tag("Speed", "m/s")}
+    )
+    with capture_logs() as logs:
+        async with reading(source_of(configuration)) as read:
+            await read.connected()
+            for number, status in enumerate([overflow, of_no_value, overflow], 1):
+                await machine.set("Speed", float(number), status=status)
+                assert (await read.value(0, float(number)))[2] == status
+            assert read.source.state.refused == {"queue of the server full": 2}
+    told = [entry for entry in logs if entry.get("reason") == "queue of the server full"]
+    assert [entry["tag"] for entry in told] == ["speed"]
+    (remark,) = (entry["remark"] for entry in logs if "remark" in entry)
+    assert remark.startswith("the server keeps only 10000 values of 1 tags, not the 20000")
 
 
 async def test_units_are_known_by_their_display_names(machine: Machine) -> None:
