@@ -336,7 +336,7 @@ class OpcUaSource:
         remote = session.client.uaclient.session
         said, values = await present(remote, session.agreement.nodes)
         now = self._heard = self._clock.now()
-        # a line that runs faster than life is no clock on a wall
+        # where line time runs faster than life, the server's clock is still that on the wall
         latest = now if said is None or self._clock.acceleration != 1.0 else said
         earliest = min(latest, now)
         self._behind = now - earliest
