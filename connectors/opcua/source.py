@@ -207,6 +207,8 @@ class OpcUaSource:
             return [WriteOutcome(write, "failed", math.nan, lost) for write in writes]
         written = [self._written(session, write) for write in writes]
         pause = min(max(2 * self._connector.sampling_interval, _HOLDS), self._write_timeout / 2)
+        # of line time: an accelerated line must not run on for long before it is known
+        pause /= max(1.0, self._clock.acceleration)
         remote = session.client.uaclient.session
         try:
             return await look_again(remote, written, pause, self._write_timeout)
