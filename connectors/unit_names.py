@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Final
 
 from twin.units import same_dimension, to_si
@@ -22,7 +23,20 @@ _SPELLINGS: Final = {
     "U/min": "rpm",
     "min-1": "1/min",
     "min⁻¹": "1/min",
+    "Nm3/h": "m^3/h",
+    "Nm³/h": "m^3/h",
+    "mPas": "mPa*s",
+    "Pas": "Pa*s",
+    "%rF": "percent",
+    "%rH": "percent",
+    "%RH": "percent",
+    "bar(g)": "bar",
+    "barg": "bar",
+    "mbar(g)": "mbar",
 }
+"""Also those that pint would read as something else: mPas as mPa, bar(g) as bar times gram."""
+_POWER: Final = re.compile(r"\b([cdmk]?m)([23])\b")
+"""Square and cubic metres as a plain keyboard has them: m3/h."""
 _SPELLINGS_KEPT: Final = 16
 _SIGNS: Final = str.maketrans({"µ": "u", "μ": "u", "²": "^2", "³": "^3", "·": "*", "Ω": "ohm"})
 
@@ -30,16 +44,28 @@ _SIGNS: Final = str.maketrans({"µ": "u", "μ": "u", "²": "^2", "³": "^3", "·
 def pint_name(spelling: str) -> str:
     """The unit in the spelling that pint reads."""
     plain = spelling.strip()
-    return _SPELLINGS.get(plain) or plain.translate(_SIGNS)
+    known = _SPELLINGS.get(plain) or _SPELLINGS.get(plain.replace(" ", ""))
+    return known or _POWER.sub(r"\1^\2", plain.translate(_SIGNS))
+
+
+def understood(spelling: str) -> bool:
+    """Whether it is known which unit is meant."""
+    try:
+        to_si(pint_name(spelling))
+    except ValueError:
+        return False
+    return True
 
 
 def mismatch(theirs: str, ours: str) -> str | None:
     """Why a peer's unit is not the configured one; None where both are the same."""
     name = pint_name(theirs)
-    try:
-        scale, offset = to_si(name)
-    except ValueError:
+    if name == "1/min" and same_dimension(ours, "rpm") and to_si(ours) == to_si("rpm"):
+        # of whatever turns, and pint has the whole turn as 2 pi
+        return None
+    if not understood(theirs):
         return f"the unit {theirs!r} is not known; the configuration says {ours!r}"
+    scale, offset = to_si(name)
     if not same_dimension(name, ours):
         return f"the unit is {theirs!r}, another dimension than the configured {ours!r}"
     our_scale, our_offset = to_si(ours)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,10 @@ class ServedLine:
     async def write(self, write: Write) -> WriteOutcome:
         """The sink of all setpoints."""
         return self.wire.write(write)
+
+    async def confirm(self, writes: Sequence[Write]) -> list[WriteOutcome]:
+        """The line keeps what it has taken."""
+        return [WriteOutcome(write, "applied", write.value) for write in writes]
 
     async def advised(self) -> str:
         """Follow the line until something waits for a decision; which."""

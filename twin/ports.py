@@ -53,7 +53,7 @@ class ConnectionState:
     dropped: int
     """Samples lost because a bounded queue was full."""
     refused: Mapping[str, int]
-    """Messages that held nothing to use, counted by reason."""
+    """Messages that held nothing to use, or told of a loss, counted by reason."""
     marked: int
     """Samples of those messages that were handed on as bad, so that the historian knows of them."""
     error: str | None
@@ -136,6 +136,13 @@ class Sink(Protocol):
 
     async def write(self, write: Write) -> WriteOutcome:
         """Write a setpoint, read it back and compare. Never raises for what the machine does."""
+        ...
+
+    async def confirm(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+        """Whether setpoints that were applied still are, a short while later, in their order.
+
+        Of all of a set at once: each alone would have to be waited for.
+        """
         ...
 
 

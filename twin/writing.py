@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -86,11 +87,8 @@ class SetWriter:
         back: list[WriteOutcome] = []
         whole = len(set(ends)) == 1 and ends[0] in ("before", "after")
         if not whole and take_back and None not in ends:
-            back = [
-                await self._undo(change)
-                for change, end in zip(recommendation.changes, ends, strict=True)
-                if end == "after"
-            ]
+            ended = zip(recommendation.changes, ends, strict=True)
+            back = await self._undo([change for change, end in ended if end == "after"])
             whole = all(outcome.status == "applied" for outcome in back)
         if whole:
             await self._end(recommendation, forward, back)
@@ -124,16 +122,32 @@ class SetWriter:
             if forward[-1].status != "applied":
                 break
         else:
-            return forward, []
+            forward = await self._confirmed(forward)
+            if all(outcome.status == "applied" for outcome in forward):
+                return forward, []
         # only a denied write surely changed nothing
         tried = len(forward) - (forward[-1].status == "denied")
-        return forward, [await self._undo(change) for change in recommendation.changes[:tried]]
+        return forward, await self._undo(recommendation.changes[:tried])
 
-    async def _undo(self, change: Change) -> WriteOutcome:
-        undone = await self.write_one(change, change.before)
+    async def _confirmed(self, outcomes: Sequence[WriteOutcome]) -> list[WriteOutcome]:
+        """The outcomes of a set, of what was applied as the machines have it a little later."""
+        found = {outcome.write.tag: outcome for outcome in outcomes}
+        by_sink: dict[Sink, list[Write]] = {}
+        for outcome in outcomes:
+            if outcome.status == "applied":
+                by_sink.setdefault(self._sinks[outcome.write.tag], []).append(outcome.write)
+        for later in await asyncio.gather(*(_look(*each) for each in by_sink.items())):
+            found.update({outcome.write.tag: outcome for outcome in later})
+        return list(found.values())
+
+    async def _undo(self, changes: Sequence[Change]) -> list[WriteOutcome]:
+        back = [await self.write_one(change, change.before) for change in changes]
+        return [self._undone(outcome) for outcome in await self._confirmed(back)]
+
+    def _undone(self, undone: WriteOutcome) -> WriteOutcome:
         if undone.status == "applied":
             return undone
-        name = self._tags[change.tag].name
+        name = self._tags[undone.write.tag].name
         log.error("not taken back", setpoint=name, problem=undone.reason)
         reason = f"not taken back: {undone.reason}"
         return WriteOutcome(undone.write, undone.status, undone.read_back, reason)
@@ -172,6 +186,15 @@ class SetWriter:
             "read back": _rounded(tag, outcome.read_back),
             "reason": outcome.reason,
         }
+
+
+async def _look(sink: Sink, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+    try:
+        return await sink.confirm(writes)
+    except Exception as error:  # as above
+        log.exception("confirm")
+        said = str(error) or type(error).__name__
+        return [WriteOutcome(write, "failed", math.nan, said) for write in writes]
 
 
 def interruption(begun: Mapping[str, Any]) -> str:

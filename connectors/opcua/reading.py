@@ -9,6 +9,9 @@ from asyncua import ua
 from asyncua.client.ua_session import UaSession
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
+from asyncua.ua.ua_binary import struct_from_binary
+
+from connectors.opcua.values import nanoseconds
 
 _PER_REQUEST: Final = 200
 
@@ -55,6 +58,32 @@ async def attributes(
     for part in chunks(nodes):
         values += await session.read_attributes(list(part), attribute)
     return values
+
+
+async def present(
+    session: UaSession, nodes: Sequence[ua.NodeId]
+) -> tuple[int | None, list[ua.DataValue]]:
+    """When the server read what the nodes hold, by its own clock (ns), and what they hold.
+
+    The time is that of its answer: the ServerTimestamp of a value that rests is old on some
+    servers. None where it sends no time.
+    """
+    times: list[int] = []
+    values: list[ua.DataValue] = []
+    for part in chunks(nodes):
+        request = ua.ReadRequest()
+        # a value without time of its own has that of the server
+        request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
+        request.Parameters.NodesToRead = [
+            ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value) for node in part
+        ]
+        # its `read` throws the header away
+        response = struct_from_binary(ua.ReadResponse, await session._send_request(request))
+        response.ResponseHeader.ServiceResult.check()
+        times.append(nanoseconds(response.ResponseHeader.Timestamp))
+        values += response.Results
+    # what changed while the others were read is newer than the first answer
+    return min(times, default=0) or None, values
 
 
 def good(value: ua.DataValue) -> bool:

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import structlog
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.client.ua_client import StateSubscription, UaClientState
-from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaerrors import UaError
 
 from connectors.intake import Counters, Intake, pauses
 from connectors.opcua.agreement import Agreement, compare
 from connectors.opcua.history import missed
 from connectors.opcua.items import items_of
-from connectors.opcua.reading import attributes
+from connectors.opcua.reading import present
 from connectors.opcua.securing import connect
 from connectors.opcua.subscription import (
     LIFETIME,
@@ -28,8 +28,8 @@ from connectors.opcua.subscription import (
     SubscriptionLostError,
     subscribe,
 )
-from connectors.opcua.values import nanoseconds, number
-from connectors.opcua.writing import write_and_read_back
+from connectors.opcua.values import nanoseconds, number, overflowed, span
+from connectors.opcua.writing import Written, look_again, write_and_read_back
 from connectors.refusal import RefusedError
 from twin.clock import Clock
 from twin.configuration.models import LineConfiguration, OpcUaConnector
@@ -37,10 +37,24 @@ from twin.ports import ConfigurationMismatch, ConnectionState, Write, WriteOutco
 from twin.samples import BAD_NO_COMMUNICATION, SampleBatch, severity
 from twin.units import to_si
 
+log = structlog.get_logger()
 _SETTLED: Final = 1.0
 _REQUEST_TIMEOUT: Final = 4.0
+_HOLDS: Final = 0.1
+"""For how long at least a machine must keep a setpoint, s."""
 _MOST_HELD: Final = 100_000
 """Samples that wait for missed history; what comes on top does not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Holding:
+    """Between which times a value that was read is stated again, ns by the machine's clock."""
+
+    before: int
+    """Values older than this are stated again: they hold still."""
+    earliest: int
+    latest: int
+    """Not later than the machine's clock: what changes next must be newer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +62,8 @@ class _Notifications:
     arrived: int
     handles: list[int]
     values: list[ua.DataValue | None]
-    confirm_before: int | None = None
-    """Values older than this are stated again as of `arrived`: they hold still."""
+    holds: _Holding | None = None
+    """Of values that were read because they may not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +100,7 @@ class OpcUaSource:
             clock: line time, for gaps and for values without a timestamp.
             linger: how long samples wait for others to make a batch, s.
             capacity: samples kept for a slow reader; then the oldest are dropped and counted.
-            write_timeout: how long write and read-back may take, s.
+            write_timeout: how long a machine may take to have what is written to it, s.
         """
         connector = configuration.connectors[name]
         if not isinstance(connector, OpcUaConnector):
@@ -109,6 +123,12 @@ class OpcUaSource:
         """Line time of the last word of the subscription; a silent loss is noticed only later."""
         self._newest: Sequence[ua.MonitoredItemNotification] = ()
         self._settled = int(_SETTLED * 1e9 * clock.acceleration)
+        self._behind = 0
+        """How far the machine's clock is behind line time, ns."""
+        self._newest_times = np.full(len(self._items), np.iinfo(np.int64).min, np.int64)
+        """Time of the newest sample of each tag, by position; no later ones than are used."""
+        self._tolerance = round(configuration.clock_tolerance * 1e9)
+        self._remarked: set[str] = set()
         self._held: list[_Notifications] | None = None
         """What is delivered between a loss and the end of reading history: it comes after that."""
 
@@ -162,28 +182,49 @@ class OpcUaSource:
             return WriteOutcome(write, "denied", nothing, f"{self.name} has no such setpoint")
         if not math.isfinite(write.value):
             return WriteOutcome(write, "denied", nothing, f"{write.value} is no setpoint")
-        for low, high in self._items[position].limits:
-            value, slack = self._items[position].tag.from_si(write.value), 1e-9 * (high - low)
+        session = self._connected()
+        written = self._written(session, write)
+        # what will really be written: a machine's integer may round past a limit
+        value = written.value
+        for low, high in (*self._items[position].limits, span(written.kind)):
+            slack = 1e-9 * (high - low) if math.isfinite(high - low) else 0.0
             if not low - slack <= value <= high + slack:
                 reason = f"{value:g} lies outside the limits [{low:g}, {high:g}]"
                 return WriteOutcome(write, "denied", nothing, reason)
-        session = self._session
-        if session is None or not self._counters.connected:
+        if session is None:
             return WriteOutcome(write, "failed", nothing, f"{self.name} is not connected")
+        remote = session.client.uaclient.session
         try:
-            async with asyncio.timeout(self._write_timeout):
-                return await write_and_read_back(
-                    session.client.uaclient.session,
-                    self._items[position].tag,
-                    session.agreement.nodes[position],
-                    session.agreement.types[position],
-                    write,
-                )
-        except TimeoutError:
-            reason = f"no answer within {self._write_timeout:g} s; it may have been written"
-            return WriteOutcome(write, "timed out", nothing, reason)
+            return await write_and_read_back(remote, written, self._write_timeout)
         except (OSError, UaError) as error:
             return WriteOutcome(write, "failed", nothing, _sentence(error))
+
+    async def confirm(self, writes: Sequence[Write]) -> list[WriteOutcome]:
+        """Whether setpoints that were applied still are, a short while later. Never raises so."""
+        session = self._connected()
+        if session is None:
+            lost = f"{self.name} is not connected any more"
+            return [WriteOutcome(write, "failed", math.nan, lost) for write in writes]
+        written = [self._written(session, write) for write in writes]
+        pause = min(max(2 * self._connector.sampling_interval, _HOLDS), self._write_timeout / 2)
+        # of line time: an accelerated line must not run on for long before it is known
+        pause /= max(1.0, self._clock.acceleration)
+        remote = session.client.uaclient.session
+        try:
+            return await look_again(remote, written, pause, self._write_timeout)
+        except (OSError, UaError) as error:
+            return [each.outcome("failed", _sentence(error)) for each in written]
+
+    def _connected(self) -> _Session | None:
+        return self._session if self._counters.connected else None
+
+    def _written(self, session: _Session | None, write: Write) -> Written:
+        position = self._positions[write.tag]
+        tag = self._items[position].tag
+        if session is None:
+            return Written(write, tag, ua.NodeId(), ua.VariantType.Double)
+        agreement = session.agreement
+        return Written(write, tag, agreement.nodes[position], agreement.types[position])
 
     async def _serve(self) -> None:
         client = Client(
@@ -197,13 +238,15 @@ class OpcUaSource:
             async with asyncio.timeout(_REQUEST_TIMEOUT * 2):
                 await connect(client, self._connector)
             agreement = await compare(client, self._items)
+            self._remark(agreement.remarks)
             if agreement.problems:
                 raise ConfigurationMismatch(self.name, agreement.problems)
             session = _Session(client, agreement)
             async with client.subscribe_state() as states:
-                subscription, problems = await subscribe(
+                subscription, problems, remarks = await subscribe(
                     client, self._connector, self._items, agreement.nodes, self._deliver
                 )
+                self._remark(remarks)
                 if problems:
                     raise ConfigurationMismatch(self.name, problems)
                 self._session = session
@@ -226,6 +269,13 @@ class OpcUaSource:
                 async with asyncio.timeout(1.0):
                     await client.disconnect()
             client.disconnect_socket()
+
+    def _remark(self, remarks: Sequence[str]) -> None:
+        """Log what is new of it: a server says the same at every connection."""
+        for remark in remarks:
+            if remark not in self._remarked:
+                self._remarked.add(remark)
+                log.warning("opcua", connector=self.name, remark=remark)
 
     async def _watch(self, states: StateSubscription) -> None:
         """See the connection go and come back, until the server has given up the subscription.
@@ -258,7 +308,7 @@ class OpcUaSource:
             gap = self._counters.away_since
             if gap is not None:
                 recovered = await self._recover(session, gap)
-            await self._state_what_holds(session, gap)
+            await self._state_what_holds(session)
             self._counters.back(self._clock.now(), recovered)
         finally:
             held, self._held = self._held, None
@@ -284,16 +334,19 @@ class OpcUaSource:
             self._intake.put(parcel, len(found))
         return len(found)
 
-    async def _state_what_holds(self, session: _Session, gap: int | None) -> None:
+    async def _state_what_holds(self, session: _Session) -> None:
         remote = session.client.uaclient.session
-        values = await attributes(remote, session.agreement.nodes, AttributeIds.Value)
+        said, values = await present(remote, session.agreement.nodes)
         now = self._heard = self._clock.now()
-        settled = now - self._settled
-        before = settled if gap is None else max(settled, gap + 1)
+        # where line time runs faster than life, the server's clock is still that on the wall
+        latest = now if said is None or self._clock.acceleration != 1.0 else said
+        earliest = min(latest, now)
+        self._behind = now - earliest
+        holds = _Holding(earliest - self._settled, earliest, latest)
         self._counters.connect()
         self._counters.received += len(values)
         self._intake.put(
-            _Notifications(now, list(range(len(values))), list(values), before), len(values)
+            _Notifications(now, list(range(len(values))), list(values), holds), len(values)
         )
 
     def _lost(self, error: str) -> None:
@@ -301,7 +354,8 @@ class OpcUaSource:
         if self._counters.away_since is None:
             now = self._clock.now()
             since = self._counters.away_since = self._last_word(now)
-            times = tuple(dict.fromkeys((since, now)))
+            # by the machine's clock, or what it says next would be older
+            times = tuple(time - self._behind for time in dict.fromkeys((since, now)))
             self._intake.put(_Gap(times), len(times) * len(self._items))
             self._hold()
 
@@ -330,12 +384,18 @@ class OpcUaSource:
             self._intake.put(parcel, len(items))
 
     def _batch(self, parcel: _Notifications | _Gap) -> SampleBatch:
+        newest = self._newest_times
         if isinstance(parcel, _Gap):
             tags = np.tile(self._tags, len(parcel.times))
             size = len(tags)
+            marks = []
+            for time in parcel.times:
+                # after the last value, also of a clock that is ahead
+                newest = self._newest_times = np.maximum(newest + 1_000, time)
+                marks.append(newest)
             return SampleBatch(
                 tags,
-                np.repeat(np.array(parcel.times, np.int64), len(self._tags)),
+                np.concatenate(marks),
                 np.full(size, np.nan),
                 np.full(size, BAD_NO_COMMUNICATION, np.uint32),
             )
@@ -348,8 +408,14 @@ class OpcUaSource:
             values[row], quality[row] = number(value)
             stamp = None if value is None else value.SourceTimestamp or value.ServerTimestamp
             times[row] = parcel.arrived if stamp is None else nanoseconds(stamp)
-        if parcel.confirm_before is not None:
-            times[times < parcel.confirm_before] = parcel.arrived
+        if (holds := parcel.holds) is not None:
+            stated = np.clip(newest[handles] + 1_000, holds.earliest, holds.latest)
+            old = (times < holds.before) | (times < newest[handles])
+            times = np.where(old, np.maximum(times, stated), times)
+        credible = times <= parcel.arrived + self._tolerance
+        np.maximum.at(newest, handles[credible], times[credible])
+        for position in handles[overflowed(quality)].tolist():
+            self._counters.refuse("queue of the server full", tag=self._items[position].tag.name)
         values *= self._scales[handles]
         values += self._offsets[handles]
         values[severity(quality) == 2] = np.nan

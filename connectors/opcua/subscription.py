@@ -61,6 +61,19 @@ class LineSubscription(Subscription):
             elif isinstance(notification, ua.StatusChangeNotification):
                 self.forgotten.set()
 
+    async def monitor(
+        self, requests: Sequence[ua.MonitoredItemCreateRequest]
+    ) -> list[ua.MonitoredItemCreateResult]:
+        """Have items monitored; what the server makes of each.
+
+        The inherited one does not say how long a queue the server grants.
+        """
+        parameters = ua.CreateMonitoredItemsParameters()
+        parameters.SubscriptionId = self.subscription_id
+        parameters.ItemsToCreate = list(requests)
+        parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
+        return await self.server.create_monitored_items(parameters)
+
     async def restore(self) -> None:
         self._returning = False
         await super().restore()
@@ -101,11 +114,12 @@ async def subscribe(
     items: Sequence[Item],
     nodes: Sequence[ua.NodeId],
     deliver: Callable[[list[ua.MonitoredItemNotification]], None],
-) -> tuple[LineSubscription, list[str]]:
+) -> tuple[LineSubscription, list[str], list[str]]:
     """Subscribe to the nodes of the items; what is delivered has their positions as handles.
 
     Returns:
-        The subscription, and a sentence for every item that the server refuses to monitor.
+        The subscription, a sentence for every item that the server refuses to monitor, and what
+        else is to be said.
     """
     interval = connector.publishing_interval
     parameters = ua.CreateSubscriptionParameters(
@@ -126,14 +140,23 @@ async def subscribe(
         for position, (item, node) in enumerate(zip(items, nodes, strict=True))
     ]
     problems = []
+    shorter = []
     for part in chunks(requests):
-        for request, result in zip(
-            part, await subscription.create_monitored_items(part), strict=True
-        ):
-            if isinstance(result, ua.StatusCode):
+        for request, result in zip(part, await subscription.monitor(part), strict=True):
+            if not result.StatusCode.is_good():
                 item = items[request.RequestedParameters.ClientHandle]
-                problems.append(f"{item.tag.name}: the server refuses to monitor it: {result.name}")
-    return subscription, problems
+                problems.append(
+                    f"{item.tag.name}: the server refuses to monitor it: {result.StatusCode.name}"
+                )
+            elif result.RevisedQueueSize < connector.queue_size:
+                shorter.append(int(result.RevisedQueueSize))
+    remarks = []
+    if shorter:
+        remarks.append(
+            f"the server keeps only {min(shorter)} values of {len(shorter)} tags, not the "
+            f"{connector.queue_size} of `queue_size`: a shorter outage loses values"
+        )
+    return subscription, problems, remarks
 
 
 def _request(

@@ -6,24 +6,29 @@ import math
 from datetime import UTC, datetime
 from typing import Final
 
+import numpy as np
 from asyncua import ua
+from numpy.typing import NDArray
 
-from twin.samples import BAD_NO_DATA, BAD_TYPE_MISMATCH
+from twin.samples import BAD_NO_DATA, BAD_TYPE_MISMATCH, Bools
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = (1 << 63) - 1
-_INTEGERS: Final = frozenset(
-    {
-        ua.VariantType.SByte,
-        ua.VariantType.Byte,
-        ua.VariantType.Int16,
-        ua.VariantType.UInt16,
-        ua.VariantType.Int32,
-        ua.VariantType.UInt32,
-        ua.VariantType.Int64,
-        ua.VariantType.UInt64,
-    }
-)
+_INTEGERS: Final = {
+    ua.VariantType.SByte: (-(1 << 7), (1 << 7) - 1),
+    ua.VariantType.Byte: (0, (1 << 8) - 1),
+    ua.VariantType.Int16: (-(1 << 15), (1 << 15) - 1),
+    ua.VariantType.UInt16: (0, (1 << 16) - 1),
+    ua.VariantType.Int32: (-(1 << 31), (1 << 31) - 1),
+    ua.VariantType.UInt32: (0, (1 << 32) - 1),
+    ua.VariantType.Int64: (-(1 << 63), (1 << 63) - 1),
+    ua.VariantType.UInt64: (0, (1 << 64) - 1),
+}
+"""With the least and the largest that each holds."""
+_ABOUT_OVERFLOW: Final = 0x0C80
+"""The bits of a status code that tell whether it is one of a data value, and the bit Overflow."""
+_OVERFLOW: Final = 0x0480
+_FLOAT: Final = float(np.finfo(np.float32).max)
 
 
 def nanoseconds(moment: datetime) -> int:
@@ -51,6 +56,19 @@ def number(value: ua.DataValue | None) -> tuple[float, int]:
     if quality >> 31:
         return math.nan, quality
     return math.nan, BAD_NO_DATA if content is None else BAD_TYPE_MISMATCH
+
+
+def overflowed(quality: NDArray[np.uint32]) -> Bools:
+    """Which status codes say that the server's queue was full and that values are lost."""
+    lost: Bools = (quality & _ABOUT_OVERFLOW) == _OVERFLOW
+    return lost
+
+
+def span(kind: ua.VariantType) -> tuple[float, float]:
+    """The least and the largest value of a type; that of a Double where it is no number."""
+    if kind is ua.VariantType.Float:
+        return -_FLOAT, _FLOAT
+    return _INTEGERS.get(kind, (-math.inf, math.inf))
 
 
 def as_type(value: float, kind: ua.VariantType) -> float | int | bool:

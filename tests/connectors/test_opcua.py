@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 from asyncua import ua
+from asyncua.server.uaprocessor import UaProcessor
+from structlog.testing import capture_logs
 
 from connectors.opcua import OpcUaSource, nanoseconds
-from tests.connectors.reading import line, opcua_tag, reading
+from tests.connectors.reading import Reading, line, opcua_tag, reading
 from tests.servers import Machine, Relay, free_port, until
 from twin.clock import LineClock, ManualClock
 from twin.configuration.models import LineConfiguration
@@ -119,6 +122,49 @@ async def test_an_old_value_is_stated_again_as_of_now(machine: Machine) -> None:
     before = CLOCK.now()
     async with reading(source_of(of(machine, {"gap": opcua_tag("Gap", "m")}))) as read:
         await until(lambda: any(row[0] >= before for row in read.rows(0)))
+
+
+def last_word(read: Reading, tag: int) -> float:
+    """What the twin takes for the tag's value: the newest by source time, later arrived first."""
+    return max(enumerate(read.rows(tag)), key=lambda row: (row[1][0], row[0]))[1][1]
+
+
+@pytest.mark.parametrize("offset", [-30, 10])
+async def test_a_machine_whose_clock_is_wrong_is_believed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, offset: int
+) -> None:
+    send = UaProcessor.send_response
+
+    def their_now() -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=offset)
+
+    def stamped(server: UaProcessor, handle: Any, header: Any, response: Any, *kind: Any) -> None:
+        response.ResponseHeader.Timestamp = their_now()
+        send(server, handle, header, response, *kind)
+
+    monkeypatch.setattr(UaProcessor, "send_response", stamped)
+    await machine.has("DoorClosed", 1.0).start()
+    await machine.set("DoorClosed", 1.0, their_now() - timedelta(minutes=10))
+    relay = Relay(machine.port)
+    await relay.open()
+    url = f"opc.tcp://127.0.0.1:{relay.port}/machine"
+    tags = {"closed": opcua_tag("DoorClosed", "dimensionless")}
+    async with reading(source_of(line({"machine": connector(machine, url=url)}, tags))) as read:
+        await until(lambda: len(read.rows(0)) >= 2)
+        assert last_word(read, 0) == 1.0
+        await machine.set("DoorClosed", 0.0, their_now())
+        await read.value(0, 0.0)
+        assert last_word(read, 0) == 0.0
+        await relay.cut()
+        await read.quality(0, BAD_NO_COMMUNICATION)
+        assert math.isnan(last_word(read, 0))
+        await relay.open()
+        # nothing changes: that it holds still is said after the gap
+        await until(lambda: last_word(read, 0) == 0.0)
+        await machine.set("DoorClosed", 1.0, their_now())
+        await until(lambda: last_word(read, 0) == 1.0)
+        assert all(row[0] <= CLOCK.now() + max(offset, 0) * 1e9 for row in read.rows(0))
+    await relay.cut()
 
 
 async def test_several_servers_at_once() -> None:
@@ -240,7 +286,6 @@ MISMATCHES = [
     ("dimension", {"unit": "kg"}, {"unit": "m/min"}, "another dimension"),
     ("unit", {"unit": "m/s"}, {"unit": "m/min"}, "not the configured"),
     ("percent", {"unit": "%"}, {"unit": "dimensionless"}, "not the configured"),
-    ("unknown unit", {"unit": "fnord"}, {"unit": "m/min"}, "not known"),
     (
         "range",
         {"unit": "m/min", "span": (0.0, 10.0), "writable": True},
@@ -299,7 +344,54 @@ UNITS = [
     ("N/mm", "N/mm"),
     ("", "dimensionless"),
     ("1", "dimensionless"),
+    ("1/min", "rpm"),
+    ("1/min", "1/min"),
+    ("Nm3/h", "m^3/h"),
+    ("kg/m3", "kg/m^3"),
+    ("mPas", "mPa*s"),
+    ("% rF", "percent"),
+    ("bar(g)", "bar"),
 ]
+
+
+async def test_what_nobody_filled_in_or_knows_is_no_contradiction(machine: Machine) -> None:
+    machine.has("Blank", 1.0, "", (0.0, 0.0), writable=True)
+    machine.has("Odd", 1.0, "fnord", (0.0, 10.0), writable=True)
+    await machine.start()
+    limits = {"role": "setpoint", "limits": [0, 10]}
+    tags = {
+        "blank": opcua_tag("Blank", "m/min", **limits),
+        "odd": opcua_tag("Odd", "m/min", **limits),
+    }
+    with capture_logs() as logs:
+        async with reading(source_of(of(machine, tags))) as read:
+            await read.connected()
+            await machine.stop()
+            await until(lambda: not read.source.state.connected)
+            await machine.start()
+            await read.connected()
+    # once, however often it connects
+    (remark,) = (entry["remark"] for entry in logs if "remark" in entry)
+    assert remark == "odd: unit 'fnord' is not known, taken for 'm/min'"
+
+
+async def test_values_that_the_server_lost_are_counted_and_told_of_once(machine: Machine) -> None:
+    await machine.has("Speed", 0.0).start()
+    overflow, of_no_value = 0x0480, 0x0080
+    configuration = line(
+        {"machine": connector(machine, queue_size=20_000)}, {"speed": opcua_tag("Speed", "m/s")}
+    )
+    with capture_logs() as logs:
+        async with reading(source_of(configuration)) as read:
+            await read.connected()
+            for number, status in enumerate([overflow, of_no_value, overflow], 1):
+                await machine.set("Speed", float(number), status=status)
+                assert (await read.value(0, float(number)))[2] == status
+            assert read.source.state.refused == {"queue of the server full": 2}
+    told = [entry for entry in logs if entry.get("reason") == "queue of the server full"]
+    assert [entry["tag"] for entry in told] == ["speed"]
+    (remark,) = (entry["remark"] for entry in logs if "remark" in entry)
+    assert remark.startswith("the server keeps only 10000 values of 1 tags, not the 20000")
 
 
 async def test_units_are_known_by_their_display_names(machine: Machine) -> None:
@@ -349,6 +441,120 @@ async def test_a_setpoint_is_written_in_the_machines_type(
         await read.connected()
         assert (await source.write(Write(0, value))).status == "applied"
         assert await machine.get("Speed") == value
+
+
+@pytest.mark.parametrize(
+    ("declared", "kind"),
+    [
+        (ua.ObjectIds.Float, ua.VariantType.Float),
+        (ua.ObjectIds.Int16, ua.VariantType.Int16),
+        (ua.ObjectIds.Duration, ua.VariantType.Double),
+        (ua.ObjectIds.Number, ua.VariantType.Double),
+    ],
+)
+async def test_a_setpoint_without_a_value_is_written_in_its_declared_type(
+    machine: Machine, declared: int, kind: ua.VariantType
+) -> None:
+    await machine.has("Speed", None, writable=True, kind=ua.VariantType.Null).start()
+    data_type = ua.DataValue(ua.Variant(ua.NodeId(declared)))
+    await machine.nodes["Speed"].write_attribute(ua.AttributeIds.DataType, data_type)
+    source = source_of(of(machine, {"speed": opcua_tag("Speed", "m/s", "setpoint")}))
+    async with reading(source) as read:
+        await read.connected()
+        assert (await source.write(Write(0, 3.0))).status == "applied"
+        held = (await machine.nodes["Speed"].read_data_value()).Value
+        assert held is not None
+        assert (held.Value, held.VariantType) == (3, kind)
+
+
+async def test_a_whole_number_is_not_rounded_past_a_limit(machine: Machine) -> None:
+    machine.has("Speed", 1, "m/s", writable=True, kind=ua.VariantType.Int16)
+    await machine.has("Wide", 1, "m/s", writable=True, kind=ua.VariantType.Int16).start()
+    tags = {
+        "speed": opcua_tag("Speed", "m/s", "setpoint", limits=[1, 2.6]),
+        "wide": opcua_tag("Wide", "m/s", "setpoint"),
+    }
+    source = source_of(of(machine, tags))
+    async with reading(source) as read:
+        await read.connected()
+        assert (await source.write(Write(0, 2.4))).status == "applied"
+        denied = await source.write(Write(0, 2.6))
+        assert (denied.status, denied.reason) == ("denied", "3 lies outside the limits [1, 2.6]")
+        assert await machine.get("Speed") == 2
+        assert (await source.write(Write(1, 40_000.0))).status == "denied"
+
+
+Answer = Callable[[Any, Callable[[], Coroutine[Any, Any, list[ua.StatusCode]]]], Any]
+
+
+@pytest.fixture
+def answers(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], None]:
+    """Lets the machine answer the writes of clients as a test says."""
+
+    def answer(how: Answer) -> None:
+        assert machine.server is not None
+        session = type(machine.server.iserver.isession)
+        write = session.write
+        monkeypatch.setattr(
+            session, "write", lambda each, params: how(params, lambda: write(each, params))
+        )
+
+    return answer
+
+
+async def test_a_machine_may_take_its_time(
+    machine: Machine, answers: Callable[[Answer], None]
+) -> None:
+    configuration = setpoint(machine)
+    await machine.start()
+    later: list[asyncio.Task[None]] = []
+
+    async def after_a_while(value: float) -> None:
+        await asyncio.sleep(0.1)
+        await machine.set("Speed", value)
+
+    async def complete_asynchronously(params: Any, _: Any) -> list[ua.StatusCode]:
+        value = params.NodesToWrite[0].Value.Value.Value
+        later.append(asyncio.create_task(after_a_while(value)))
+        return [ua.StatusCode(ua.StatusCodes.GoodCompletesAsynchronously)]
+
+    answers(complete_asynchronously)
+    source = source_of(configuration)
+    async with reading(source) as read:
+        await read.connected()
+        assert (await source.write(Write(0, 0.1))).status == "applied"
+        (outcome,) = await source.confirm([Write(0, 0.1)])
+        assert outcome == WriteOutcome(Write(0, 0.1), "applied", pytest.approx(0.1))
+    await asyncio.gather(*later)
+
+
+async def test_a_machine_that_takes_a_setpoint_back_is_found_out(
+    machine: Machine, answers: Callable[[Answer], None]
+) -> None:
+    configuration = setpoint(machine)
+    await machine.start()
+    later: list[asyncio.Task[None]] = []
+
+    async def after_a_while() -> None:
+        await asyncio.sleep(0.05)
+        await machine.set("Speed", 1.0)
+
+    async def take_back(_: Any, write: Any) -> list[ua.StatusCode]:
+        answered: list[ua.StatusCode] = await write()
+        later.append(asyncio.create_task(after_a_while()))
+        return answered
+
+    answers(take_back)
+    source = source_of(configuration)
+    async with reading(source) as read:
+        await read.connected()
+        assert (await source.write(Write(0, 0.1))).status == "applied"
+        (outcome,) = await source.confirm([Write(0, 0.1)])
+        assert (outcome.status, outcome.reason) == ("failed", "wrote 6 m/min, read back 1 m/min")
+        assert outcome.read_back == pytest.approx(1 / 60)
+    await asyncio.gather(*later)
+    (outcome,) = await source.confirm([Write(0, 0.1)])
+    assert (outcome.status, "not connected" in outcome.reason) == ("failed", True)
 
 
 async def test_refusals_and_silent_changes_of_a_write(machine: Machine) -> None:

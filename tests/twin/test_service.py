@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,13 @@ class Machine:
         if write.tag == self.broken:
             raise RuntimeError("nobody expected this")
         self.written.append(write)
+        return WriteOutcome(write, "applied", write.value)
+
+    async def confirm(self, writes: Sequence[Write]) -> list[WriteOutcome]:
+        return [self.later(write) for write in writes]
+
+    def later(self, write: Write) -> WriteOutcome:
+        """What has become of an applied write."""
         return WriteOutcome(write, "applied", write.value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -584,6 +584,9 @@ async def test_what_became_of_a_write_that_a_kill_interrupted(
         async def write(self, write: Write) -> WriteOutcome:
             written.append(write)
             return WriteOutcome(write, "applied", write.value)
+
+        async def confirm(self, writes: Sequence[Write]) -> list[WriteOutcome]:
+            return [WriteOutcome(write, "applied", write.value) for write in writes]
 
     sinks: dict[int, Sink] = dict.fromkeys(tags, Machine())
     second = service_on(tmp_path, clock, sinks=sinks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.twin.test_service import NAMES, NOW, Machine, Silent, becomes, recomm
 from twin import service as shell
 from twin.audit import verify
 from twin.ledger import Ledger
-from twin.ports import ConnectionState, Incident, Write
+from twin.ports import ConnectionState, Incident, Write, WriteOutcome
 
 
 class Stuck(Machine):
@@ -72,6 +73,39 @@ async def test_what_was_taken_back_is_in_the_trail(tmp_path: Path) -> None:
         (NAMES[0], "applied"),
         (NAMES[1], "failed"),
     ]
+
+
+async def test_a_set_of_which_a_machine_takes_something_back_is_taken_back(tmp_path: Path) -> None:
+    class Forgetful(Machine):
+        """Has one setpoint no more a little after it was written."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.forgets: Write | None = None
+            self.asked: list[list[Write]] = []
+
+        async def confirm(self, writes: Sequence[Write]) -> list[WriteOutcome]:
+            self.asked.append(list(writes))
+            return await super().confirm(writes)
+
+        def later(self, write: Write) -> WriteOutcome:
+            if write == self.forgets:
+                return WriteOutcome(write, "failed", 0.0, "wrote 9, read back 0")
+            return super().later(write)
+
+    machine = Forgetful()
+    async with running(tmp_path, machine) as service:
+        advice = recommendation(service)
+        forward = [Write(change.tag, change.after) for change in advice.changes]
+        back = [Write(change.tag, change.before) for change in advice.changes]
+        machine.forgets = forward[0]
+        service.accept(advice.id, "anna")
+        failed = await becomes(service, "failed")
+        assert service.core.trust.mode("coating") == "shadow"
+    assert machine.written == forward + back
+    # one wait for all of a set
+    assert machine.asked == [forward, back]
+    assert "read back 0" in failed.note
 
 
 async def test_what_cannot_be_noted_is_not_written(
