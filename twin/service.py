@@ -47,6 +47,7 @@ from twin.restart import Restart
 from twin.samples import SampleBatch
 from twin.status import LineStatus
 from twin.store import Safe, Store
+from twin.supervision import until_told
 from twin.trust import ModeChange
 from twin.units import to_si
 from twin.watching import Watch, memory_lost
@@ -225,7 +226,7 @@ class Service:
                 if self._publish is not None:
                     work["publisher"] = self.outbox.run(self._publish)
                 workers = [
-                    tasks.create_task(_unless_cancelled(each, name), name=name)
+                    tasks.create_task(until_told(each, name), name=name)
                     for name, each in work.items()
                 ]
                 self._running = True
@@ -541,22 +542,6 @@ class Service:
         outcomes = await self._writer.write(recommendation)
         self.metrics.write.observe(time.perf_counter() - began)
         self.intervene(Wrote(self.clock.now(), recommendation.id, outcomes))
-
-
-async def _unless_cancelled(work: Awaitable[None], name: str) -> None:
-    """Work until the service cancels it.
-
-    Raises:
-        RuntimeError: something that it waited for was cancelled, of which a group of tasks takes
-            no notice.
-    """
-    try:
-        await work
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise RuntimeError(f"{name}: what it waited for was cancelled") from error
 
 
 async def _fail_with(task: asyncio.Task[None]) -> None:

@@ -35,6 +35,7 @@ from twin.clock import Clock
 from twin.configuration.models import LineConfiguration, OpcUaConnector
 from twin.ports import ConfigurationMismatch, ConnectionState, Write, WriteOutcome
 from twin.samples import BAD_NO_COMMUNICATION, SampleBatch, severity
+from twin.supervision import told_to_stop
 from twin.units import to_si
 
 log = structlog.get_logger()
@@ -163,6 +164,11 @@ class OpcUaSource:
                 if self._counters.connected:
                     waits = pauses(self._connector.reconnect_max_delay)
                 self._lost(f"{self._connector.url}: {_sentence(error)}")
+            except asyncio.CancelledError:
+                if told_to_stop():
+                    raise
+                # the library cancels what waits for an answer on a channel that it closes
+                self._lost(f"{self._connector.url}: the connection was given up")
             await asyncio.sleep(next(waits))
 
     async def batches(self) -> AsyncIterator[SampleBatch]:

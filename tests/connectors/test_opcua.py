@@ -15,6 +15,7 @@ from asyncua.server.uaprocessor import UaProcessor
 from structlog.testing import capture_logs
 
 from connectors.opcua import OpcUaSource, nanoseconds
+from connectors.opcua import source as connecting
 from tests.connectors.reading import Reading, line, opcua_tag, reading
 from tests.servers import Machine, Relay, free_port, until
 from twin.clock import LineClock, ManualClock
@@ -263,6 +264,26 @@ async def test_a_server_that_comes_later_is_waited_for(machine: Machine) -> None
         await read.quality(0, BAD_NO_COMMUNICATION)
         await machine.start()
         await read.value(0, 1.0)
+
+
+async def test_a_library_that_cancels_its_own_requests_ends_no_connector(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await machine.has("Speed", 3.0).start()
+    cancelled = 0
+
+    async def given_up(*_: object) -> None:
+        nonlocal cancelled
+        cancelled += 1
+        monkeypatch.undo()
+        answer = asyncio.get_running_loop().create_future()
+        answer.cancel()
+        await answer
+
+    monkeypatch.setattr(connecting, "connect", given_up)
+    async with reading(source_of(of(machine, {"speed": opcua_tag("Speed", "m/min")}))) as read:
+        await read.connected()
+    assert cancelled == 1
 
 
 async def test_a_slow_reader_loses_the_oldest_and_it_is_counted(machine: Machine) -> None:
