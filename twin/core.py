@@ -168,7 +168,7 @@ class Core:
         self.kept = judged.kept
         usable = judged.usable
         self._note(usable)
-        self.tracker.add(usable)
+        self.tracker.add(usable, judged.arrived)
         events: list[CoreEvent] = []
         for measurement in batch.offline:
             came = measurement.known or (now if isinstance(now, int) else int(now[-1]))

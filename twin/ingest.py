@@ -25,6 +25,8 @@ class Judged:
     """Every sample of a known tag, with the quality that it deserves: for the historian."""
     usable: SampleBatch
     """Samples at a credible time, bad values as NaN: for the tracker."""
+    arrived: int | Ints
+    """When each usable one arrived, line time, ns."""
     rejected: Counter[str]
     """Samples that must not be used, by reason."""
 
@@ -81,14 +83,16 @@ class Ingest:
                     quality[mask & good] = status
                     good &= ~mask
             kept = SampleBatch(tag, time, value, quality, batch.offline)
+            credible = ~(future | past)
             usable = SampleBatch(
                 tag, time, np.where(good, value, np.nan), quality, batch.offline
-            ).where(~(future | past))
+            ).where(credible)
+            now = now if isinstance(now, int) else now[credible]
         else:
             kept = usable = batch
         if len(usable):
             np.maximum.at(self._last, usable.tag, usable.time)
-        return Judged(kept, usable, rejected)
+        return Judged(kept, usable, now, rejected)
 
     def _excused(self, tag: NDArray[np.int32], time: Ints, past: Bools, future: Bools) -> Bools:
         """Old samples that are their machine's last word: none newer of their tag came before."""

@@ -131,7 +131,12 @@ class _Counts(Collector):
         refused = _counter("refused_samples", "What was lost or could not be used.", "reason")
         for reason, count in self._service.rejected.items():
             refused.add_metric([reason], count)
-        yield from (connected, received, dropped, refused)
+        ahead = _counter(
+            "ahead_samples", "That came before their time, by more than lateness.", "tag"
+        )
+        for tag, (count, _) in self._service.core.tracker.ahead.items():
+            ahead.add_metric([self._service.core.tags[tag].name], count)
+        yield from (connected, received, dropped, refused, ahead)
 
     def _stores(self) -> Iterator[Metric]:
         service, store = self._service, self._service.store

@@ -2,7 +2,7 @@
 
 Everything is judged against what the gauge itself did before, so that no limit has to be
 configured: its noise from successive differences (von Neumann 1941), how often two readings in a
-row are equal, how often one lies alone.
+row are equal and how long they stay so, how often one lies alone.
 """
 
 from __future__ import annotations
@@ -30,6 +30,16 @@ CHANCE: Final = 1e-10
 """Of a run of equal readings, or of spikes, with a gauge that is well."""
 RUN: Final = 5
 """Equal readings in a row that are looked at, at least."""
+HABIT: Final = 3
+"""Runs as long as that are the gauge's way: one that ended was no freeze, or one that is over."""
+LONGER: Final = 3.0
+"""Times as long as those the readings must stay equal."""
+RUNS: Final = 40
+"""Runs that must have ended before the longest of them say much."""
+UNKNOWN: Final = 100
+"""Equal readings in a row that are looked at before that, at least."""
+FADE: Final = 100_000
+"""Readings in which the length of a run that is remembered falls to 1/e."""
 SHARE: Final = 0.002
 """Of readings that may lie alone on a gauge that is well."""
 COUNTED: Final = 200
@@ -75,6 +85,10 @@ class Readings:
         self._run = 0
         self._began = 0
         self._equal, self._pairs = 1.0, 10.0
+        self._runs, self._faded = 0, 0
+        """Runs that ended, and the reading up to which the longest have faded."""
+        self._longest = [0.0] * HABIT
+        """Of the runs that ended, rising."""
         self._spikes: list[int] = []
         self._noisy = 0
         self._left: tuple[float, float] | None = None
@@ -117,6 +131,7 @@ class Readings:
             "columns": [self._value, self._time, self._travel],
             "active": dict(self._active),
             "run": [self._run, self._began, self._equal, self._pairs],
+            "runs": [self._runs, self._faded, *self._longest],
             "spikes": list(self._spikes),
             "noisy": self._noisy,
             "left": self._left,
@@ -129,6 +144,7 @@ class Readings:
         self._value, self._time, self._travel = state["columns"]
         self._active = dict(state["active"])
         self._run, self._began, self._equal, self._pairs = state["run"]
+        self._runs, self._faded, *self._longest = state["runs"]
         self._spikes, self._noisy = list(state["spikes"]), state["noisy"]
         left = state["left"]
         self._left = None if left is None else (left[0], left[1])
@@ -175,16 +191,29 @@ class Readings:
                 self._began = int(times[here - 1])
             self._run += 1
         elif not equal:
-            self._run = 0
+            self._end_run()
         usual = self._equal / self._pairs
-        frozen = self._run >= RUN and usual**self._run < CHANCE
-        if moving and "frozen" not in self._active and self._run < RUN:
+        frozen = self._run >= RUN and self._run > self._bound() and usual**self._run < CHANCE
+        if moving and self._run < RUN:
             self._equal += equal
             self._pairs += 1.0
         text = f"{self._run + 1} readings in a row are the same while the web moves; " + (
             f"of two in a row {100 * usual:.2g} % are usually equal"
         )
         yield from self._settle("frozen", frozen, time, self._began, text)
+
+    def _end_run(self) -> None:
+        """Learn how long readings of this gauge stay equal."""
+        self._runs += 1
+        if self._run:
+            left = math.exp((self._faded - self._count) / FADE)
+            self._longest = sorted([*(left * each for each in self._longest), self._run])[-HABIT:]
+            self._run, self._faded = 0, self._count
+
+    def _bound(self) -> float:
+        """Equal pairs in a row that are nothing new for this gauge."""
+        bound = LONGER * self._longest[0]
+        return bound if self._runs >= RUNS else max(bound, UNKNOWN)
 
     def _judge_spikes(self, time: int, came_back: bool) -> Iterator[Condition]:
         if came_back:

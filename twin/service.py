@@ -268,7 +268,7 @@ class Service:
                 if self._recorder is not None:
                     self._recorder.gap(gap.since, gap.until, f"{name} was {text}")
             self._note_incidents()
-            for report in self._watch.reports(self.store.state, now):
+            for report in self._watch.reports(self.store.state, self.core, now):
                 self.report(report)
             if self._recorder is not None:
                 self._recorder.tick(now)

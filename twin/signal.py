@@ -13,7 +13,8 @@ from twin.snapshot import Snapshot
 
 SECOND: Final = 1e9
 RESET: Final = 1.0
-"""A web counter that falls by more than this (m) was set back; less is jitter of a standing web."""
+"""A web counter that falls by more than this (m) was set back, if the next report goes on from
+there; less is jitter of a standing web."""
 
 
 class _Columns:
@@ -89,6 +90,8 @@ class WebPosition:
         self._gaps = _Columns(1)
         self._offset = 0.0
         self._last_report = np.nan
+        self._fallen: float | None = None
+        """A report far below the last one, until the next says whether the counter was set back."""
         self._lost = False
         self._first: float | None = None
 
@@ -137,9 +140,7 @@ class WebPosition:
                     mean = 0.5 * (self._last_report + report)
                     length = last_length + mean * (now - last_time) / SECOND
                 else:
-                    if report < self._last_report - RESET:
-                        self._offset = last_length - report
-                    length = max(report + self._offset, last_length)
+                    length = self._count(report, last_length)
                 speed = (length - last_length) / (now - last_time) * SECOND
                 if speeds:
                     speeds[-1] = speed
@@ -148,11 +149,24 @@ class WebPosition:
             times.append(now)
             lengths.append(length)
             speeds.append(report if self._from_speed else 0.0)
-            last_time, last_length, self._last_report = now, length, report
+            last_time, last_length = now, length
+            if self._fallen is None:
+                self._last_report = report
         if times:
             if first_speed is not None:
                 self._knots.column(1)[-1] = first_speed
             self._knots.extend(np.array(times, np.int64), np.array(lengths), np.array(speeds))
+
+    def _count(self, report: float, before: float) -> float:
+        """Length by a report of the counter, m; where it fell the web stands until the next."""
+        if self._fallen is not None:
+            if abs(report - self._fallen) < abs(report - self._last_report):
+                self._offset, self._last_report = before - self._fallen, self._fallen
+            self._fallen = None
+        if report < self._last_report - RESET:
+            self._fallen = report
+            return before
+        return max(report + self._offset, before)
 
     def at(self, time: Ints) -> Floats:
         """Position, m; NaN before the first report."""
@@ -211,6 +225,7 @@ class WebPosition:
             "offset": self._offset,
             "lost": self._lost,
             "last_report": self._last_report,
+            "fallen": self._fallen,
             "knots": self._knots.snapshot(rows[~inside[rows]]),
             "gaps": self._gaps.snapshot(slice(None)),
         }
@@ -219,7 +234,7 @@ class WebPosition:
         """Take what another gave."""
         self._first, self._offset, self._lost = state["first"], state["offset"], state["lost"]
         if self._first is not None:
-            self._last_report = state["last_report"]
+            self._last_report, self._fallen = state["last_report"], state["fallen"]
             self._knots.restore(state["knots"])
             self._gaps.restore(state["gaps"])
 

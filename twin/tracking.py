@@ -165,6 +165,11 @@ class Tracker:
         """Samples that came after the watermark had passed them, by tag."""
         return Counter(self._watermark.late)
 
+    @property
+    def ahead(self) -> dict[int, tuple[int, int]]:
+        """As `Watermark.ahead`."""
+        return dict(self._watermark.ahead)
+
     def value_at(self, tag: int, time: int) -> float:
         """The value that a held tag had at a time up to the frontier, SI; NaN if none."""
         signal, _ = self._signals[tag]
@@ -225,14 +230,14 @@ class Tracker:
         number, metre = self._rolls.here(found, now)
         return WebState(position, speed, number, metre)
 
-    def feed(self, batch: SampleBatch) -> Tracked:
-        """Take samples (bad ones as NaN) and say what is now certain."""
-        self.add(batch)
+    def feed(self, batch: SampleBatch, arrived: int | Ints) -> Tracked:
+        """Take samples (bad ones as NaN) that arrived then, ns, and say what is now certain."""
+        self.add(batch, arrived)
         return self.advance(self.horizon)
 
-    def add(self, batch: SampleBatch) -> None:
+    def add(self, batch: SampleBatch, arrived: int | Ints) -> None:
         """Take samples in order of arrival (bad ones as NaN); what comes too late is counted."""
-        self._watermark.add(batch)
+        self._watermark.add(batch, arrived)
 
     def advance(self, frontier: int) -> Tracked:
         """Say what is certain up to a time not beyond the horizon, ns."""

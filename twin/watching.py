@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from twin.alarms import Report
+from twin.clock_watch import ClockWatch
+from twin.core import Core
 from twin.ingest import NANOSECONDS
 from twin.jobs import JobState
 from twin.ports import Gap, Incident, Source
@@ -24,15 +26,17 @@ class Watch:
         self._sources = sources
         self._jobs = jobs
         self._store = StoreWatch()
+        self._clocks = ClockWatch()
         self._gaps: Counter[str] = Counter()
         self._incidents: Counter[str] = Counter()
 
-    def reports(self, store: StoreState, now: int) -> Iterator[Report]:
+    def reports(self, store: StoreState, core: Core, now: int) -> Iterator[Report]:
         """What is wrong, and what is not, at `now` (line time, ns)."""
         for source in self._sources:
             state = source.state
             yield _away(state.name, state.connected, now)
         yield from self._store.look(store, now)
+        yield from self._clocks.look(core.line, core.tracker.ahead, now)
         for name, job in self._jobs.items():
             yield _not_done(name, job, now)
 

@@ -1,6 +1,7 @@
 """Lateness: samples wait until the watermark has passed them, and are then taken in order of time.
 
-The watermark is the latest source time of any tag minus the lateness. Whatever the batches in which
+The watermark is the latest source time of any tag minus the lateness, where a time counts up to the
+sample's arrival: a clock that runs ahead must not make others late. Whatever the batches in which
 samples came, they are released in the same order.
 """
 
@@ -98,18 +99,25 @@ class Watermark:
         self.others = WaitingSamples()
         self.late: Counter[int] = Counter()
         """Samples that came after the watermark had passed them, by tag; first words are not."""
+        self.ahead: dict[int, tuple[int, int]] = {}
+        """Samples that came further before their time than the lateness, by tag: how many, and how
+        far the last of them, ns."""
         self._latest = NEVER
         self._newest = np.full(count, NEVER)
         """Source time of the newest sample of each tag, ns."""
         self._held = np.full(count, NEVER)
         """From when on the newest late word of each machine holds, ns."""
 
-    def add(self, batch: SampleBatch) -> None:
-        """Take samples in order of arrival; what comes too late is counted."""
+    def add(self, batch: SampleBatch, arrived: int | Ints) -> None:
+        """Take samples in order of arrival, at `arrived` (ns); what comes too late is counted."""
         if not len(batch):
             return
+        known = batch.time
+        if (known > arrived).any():
+            known = np.minimum(known, arrived)
+            self._note_ahead(batch, batch.time - arrived)
         # every tag drives the watermark: silence of one must not stop the others
-        latest = np.maximum.accumulate(np.append(self._latest, batch.time))
+        latest = np.maximum.accumulate(np.append(self._latest, known))
         self._latest = int(latest[-1])
         used = self._is_used[batch.tag] | self._is_encoder[batch.tag]
         batch, watermark = batch.where(used), latest[:-1][used] - self._lateness
@@ -120,6 +128,11 @@ class Watermark:
         encoder = self._is_encoder[batch.tag]
         self.encoders.add(batch.where(encoder))
         self.others.add(batch.where(self._is_used[batch.tag]))
+
+    def _note_ahead(self, batch: SampleBatch, lead: Ints) -> None:
+        far = lead > self._lateness
+        for tag, by in zip(batch.tag[far].tolist(), lead[far].tolist(), strict=True):
+            self.ahead[tag] = self.ahead.get(tag, (0, 0))[0] + 1, by
 
     def _sort_out(self, batch: SampleBatch, late: Bools, watermark: Ints) -> SampleBatch:
         """Count what is late; the newest word of a machine, however old, holds from now on.
@@ -150,6 +163,7 @@ class Watermark:
             "newest": self._newest.copy(),
             "held": self._held.copy(),
             "late": [[tag, count] for tag, count in self.late.items()],
+            "ahead": [[tag, *ahead] for tag, ahead in self.ahead.items()],
             "encoders": self.encoders.snapshot(),
             "others": self.others.snapshot(),
         }
@@ -161,6 +175,8 @@ class Watermark:
         renumber.move(state["held"], self._held)
         late = ((renumber(tag), count) for tag, count in state["late"])
         self.late = Counter({tag: count for tag, count in late if tag >= 0})
+        ahead = {renumber(tag): (count, by) for tag, count, by in state["ahead"]}
+        self.ahead = {tag: each for tag, each in ahead.items() if tag >= 0}
         self.encoders.restore(state["encoders"], renumber, self._is_encoder)
         self.others.restore(state["others"], renumber, self._is_used)
 

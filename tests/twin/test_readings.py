@@ -58,6 +58,51 @@ def test_a_gauge_with_coarse_steps_is_not_frozen_by_chance() -> None:
     assert follow(values)[1] == []
 
 
+@pytest.mark.parametrize("times", [24, 30, 100])
+def test_a_gauge_that_repeats_its_readings_is_not_frozen_until_it_is(times: int) -> None:
+    """It integrates for seconds and publishes ten times a second."""
+    values = np.repeat(healthy(20_000 // times), times)
+    assert follow(values)[1] == []
+    values[15_000:] = values[14_999]
+    frozen, *_ = follow(values)[1]
+    assert (frozen.kind, frozen.active) == ("frozen", True)
+    assert 15_000 < frozen.time // S < 15_000 + 5 * times
+
+
+def test_a_gauge_that_repeats_longer_than_expected_is_taken_back() -> None:
+    values = np.repeat(healthy(100), 300)
+    found = follow(values)[1]
+    assert [each.active for each in found] == [True, False] * 3
+    assert found[-1].time // S < 1000
+
+
+@pytest.mark.parametrize("share", [4, 6])
+def test_a_gauge_that_shows_less_than_its_noise_is_hardly_ever_frozen(share: int) -> None:
+    """Its readings stay equal while the process lies in the middle of a step."""
+    draw, count = np.random.default_rng(1), 40_000
+    course = 0.6 * np.sin(np.arange(count) / 500.0)
+    values = np.round(course + draw.standard_normal(count) / share)
+    assert sum(each.active for each in follow(values)[1]) <= 3
+
+
+def test_a_gauge_frozen_from_the_start_is_named() -> None:
+    for first in (1, 20):
+        values = healthy(300)
+        values[first:] = values[first - 1]
+        (frozen,) = follow(values)[1]
+        assert (frozen.kind, frozen.active) == ("frozen", True)
+        assert frozen.time // S <= first + 101
+
+
+def test_a_gauge_that_was_frozen_before_is_named_as_soon() -> None:
+    values = healthy(4000)
+    for start in (1000, 2000, 3000):
+        values[start : start + 200] = values[start - 1]
+    found = [each for each in follow(values)[1] if each.active]
+    assert [each.kind for each in found] == ["frozen"] * 3
+    assert all(each.time // S % 1000 <= 10 for each in found)
+
+
 def test_where_the_web_stands_nothing_is_frozen() -> None:
     values = healthy(2000)
     values[1000:1200] = values[999]

@@ -19,6 +19,7 @@ from twin.app.line import load_surrogates
 from twin.clock import ManualClock
 from twin.historian import DuckDBHistorian
 from twin.ledger import Ledger
+from twin.metrics import render
 from twin.outbox import Publish
 from twin.ports import ConnectionState, Sink, Write, WriteOutcome
 from twin.recommendation import Change, Recommendation
@@ -240,10 +241,24 @@ async def test_what_was_refused_is_counted_once(tmp_path: Path) -> None:
         }
 
 
+async def test_a_clock_that_runs_ahead_is_an_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "SILENCE", 0.02)
+    async with running(tmp_path) as service:
+
+        def named() -> bool:
+            service.feed(SampleBatch.of([0], [NOW + 3 * S], [1.0]))
+            return any(each.kind == "clock ahead" for each in service.core.alarms.open())
+
+        await until(named)
+        assert "linetwin_ahead_samples_total" in render(service).decode()
+
+
 async def test_what_the_core_cannot_follow_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: SampleBatch) -> None:
+    def broken(*_: object) -> None:
         raise ArithmeticError("no way")
 
     async with running(tmp_path) as service:

@@ -41,6 +41,43 @@ def test_a_counter_that_is_set_back_goes_on() -> None:
     assert at(web([1, 2, 3], [10.0, 0.0, 0.5]), 3.0) == pytest.approx([10.5])
 
 
+def test_a_report_that_no_other_confirms_does_not_set_the_counter_back() -> None:
+    seconds = np.arange(0.0, 50.0, 0.1)
+    values = 100.0 + 0.1 * seconds
+    values[[300, 410]] = 0.0, 50.0
+    position = web(seconds.tolist(), values.tolist())
+    assert at(position, 29.9, 30.0, 30.1, 48.0) == pytest.approx([102.99, 102.99, 103.01, 104.8])
+
+
+def test_a_counter_that_is_set_back_twice_goes_on() -> None:
+    position = web([1, 2, 3, 4, 5], [100.0, 50.0, 0.0, 0.5, 1.0])
+    assert at(position, 2.0, 3.0, 5.0) == pytest.approx([100.0, 100.0, 101.0])
+
+
+def test_a_counter_may_be_lost_while_it_is_set_back() -> None:
+    position = web([1, 2, 3, 4, 5], [100.0, np.nan, 0.0, np.nan, 0.5])
+    assert at(position, 5.0) == pytest.approx([100.5])
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_a_fall_is_judged_alike_however_it_came(size: int) -> None:
+    """Cut into pieces, each taken by another that goes on from a snapshot."""
+    seconds = np.arange(20.0)
+    values = np.concatenate([100.0 + 0.1 * seconds[:10], 0.1 * seconds[:10]])
+    values[[4, 15]] = 0.0, 1e-3 - 90.0
+    whole, cut = web([], []), web([], [])
+    whole.extend(times(*seconds), values)
+    for start in range(0, 20, size):
+        piece = slice(start, start + size)
+        before, cut = cut, WebPosition(1.0)
+        cut.restore(before.snapshot(0))
+        cut.extend(times(*seconds[piece]), values[piece])
+        # what is known of the time before the last report does not change any more
+        known = seconds[seconds < seconds[piece][-1]]
+        np.testing.assert_array_equal(at(cut, *known), at(whole, *known))
+    assert at(whole, 19.0) == pytest.approx([101.8])
+
+
 def test_a_lost_encoder_says_so_and_keeps_counting() -> None:
     position = web([1, 2, 3, 5, 6], [1.0, 2.0, np.nan, 5.0, 6.0])
     assert position.known(times(2.5, 3.5, 5.5)).tolist() == [True, False, True]

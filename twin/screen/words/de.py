@@ -475,6 +475,12 @@ PHRASES: Final[tuple[tuple[str, str], ...]] = (
         r"(?P<name>\w+) is not connected; its values are missing",
         "{name} ist nicht verbunden; seine Werte fehlen",
     ),
+    (
+        r"(?P<tag>\S+) comes (?P<number>\S+) s before its time: the clock of (?P<name>\w+) is fast, "
+        r"or that of this computer slow",
+        "{tag} kommt {number} s vor der eigenen Zeit: die Uhr geht vor ({name}), oder die dieses "
+        "Rechners nach",
+    ),
     (r"(?P<name>[\w ]+) is not connected", "{name} ist nicht verbunden"),
     (r"its values are missing", "seine Werte fehlen"),
     (r"(?P<tag>\S+) is frozen: (?P<rest>.+)", "{tag} ist eingefroren: {rest}"),
