@@ -72,6 +72,17 @@ def test_sentences_of_the_twin_are_translated_with_their_numbers_and_units() -> 
     assert Words("de").sentence("something new") == "Something new"
 
 
+def test_a_tag_in_a_sentence_is_said_whole() -> None:
+    said = "gauges.web_temperature reads +3.21 degC (+2.10 %) against the models"
+    assert Words("en").sentence(said) == (
+        "Web temperature (gauges) reads +3.21 °C (+2.10 %) against the models"
+    )
+    # also where a language has no phrase for it
+    left = "coating.mass_loading would leave its limits"
+    assert Words("de").sentence(left) == "Flächenbeladung (Beschichten) would leave its limits"
+    assert Words("en").sentence("no file line_a.yaml") == "No file line a.yaml"
+
+
 def test_evidence_of_gauges_and_charts_is_translated() -> None:
     said = (
         "gauges.mass_loading reads +3.21 g/m^2 (+2.10 %) against the models and the other gauges, "

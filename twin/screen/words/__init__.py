@@ -27,7 +27,8 @@ _UNITS: Final = [
     )
 ]
 """Units as they stand in sentences of the twin, and as people write them."""
-_IDENTIFIER: Final = re.compile(r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b")
+_IDENTIFIER: Final = re.compile(r"\b(?:[a-z0-9_]+\.)?[a-z0-9]+(?:_[a-z0-9]+)+\b")
+"""A name, perhaps with what it belongs to."""
 LANGUAGES: Final = tuple(_TABLES)
 
 
@@ -87,9 +88,10 @@ class Words:
         return said[:1].upper() + said[1:]
 
     def _within(self, identifier: str) -> str:
-        """A name inside a sentence."""
-        known: str | None = _TABLES[self.language].NAMES.get(identifier)
-        return known or identifier.replace("_", " ")
+        """A name inside a sentence, and in brackets what it belongs to."""
+        owner, _, name = identifier.rpartition(".")
+        known: str = _TABLES[self.language].NAMES.get(name, name.replace("_", " "))
+        return f"{known} ({self._within(owner)})" if owner else known
 
     def _phrase(self, text: str) -> str:
         for pattern, template in _TABLES[self.language].PHRASES:
