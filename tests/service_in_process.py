@@ -86,10 +86,10 @@ class ServedLine:
 
 @contextlib.asynccontextmanager
 async def served_line(
-    folder: Path, scenario: str = WORN, seed: int = 1
+    folder: Path, scenario: str = WORN, seed: int = 1, zone: str = "UTC"
 ) -> AsyncIterator[ServedLine]:
     """A running service with its desk; the line stands until it is advanced."""
-    configuration = line_configuration()
+    configuration = line_configuration(operation={"time_zone": zone})
     line = VirtualLine(parse_scenario(scenario), seed, EPOCH, None)
     configured = {
         step: ROOT / "surrogates" / "models" / f"{config.model}.onnx"

@@ -87,7 +87,8 @@ def parse(text: str, unit: str) -> float:
     Raises:
         ValueError: no number, no unit, or a unit of another dimension.
     """
-    words = text.strip().split(maxsplit=1)
+    text = text.strip()
+    words = text.split(maxsplit=1)
     try:
         number = float(words[0])
     except (ValueError, IndexError):

@@ -1,6 +1,6 @@
 """The service with its screen beside the virtual line, as a program that tests tell what to do.
 
-    python -m tests.browser.page_server FOLDER PORT SCENARIO SEED
+    python -m tests.browser.page_server FOLDER PORT SCENARIO SEED ZONE
 
 Commands come as lines on standard input, each is answered by a line of JSON: `advance SECONDS`,
 `advised`, `record NAME SECONDS`, `remove NAME` (an account), `silence SECONDS` (time goes on,
@@ -34,10 +34,10 @@ ACCOUNTS: tuple[tuple[str, Role], ...] = (
 )
 
 
-async def main(folder: Path, port: int, scenario: str, seed: int) -> None:
+async def main(folder: Path, port: int, scenario: str, seed: int, zone: str) -> None:
     """Serve until standard input ends."""
     text = {"scenario": scenario} if scenario else {}
-    async with served_line(folder, seed=seed, **text) as served:
+    async with served_line(folder, seed=seed, zone=zone, **text) as served:
         known = {each.name for each in served.desk.door.users.accounts()}
         for name, role in ACCOUNTS:
             if name not in known:
@@ -112,5 +112,5 @@ def tell(answer: dict[str, object]) -> None:
 
 if __name__ == "__main__":
     configure_logging(sys.stderr)
-    name, where, what, number = sys.argv[1:5]
-    asyncio.run(main(Path(name), int(where), what, int(number)))
+    name, where, what, number, site = sys.argv[1:6]
+    asyncio.run(main(Path(name), int(where), what, int(number), site))

@@ -43,6 +43,7 @@ class Site:
     folder: Path
     scenario: str = ""
     seed: int = 1
+    zone: str = "UTC"
     port: int = 0
     url: str = field(init=False, default="")
     process: subprocess.Popen[str] = field(init=False)
@@ -53,7 +54,7 @@ class Site:
     def start(self) -> None:
         """Start it, on the port that it had before."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        arguments = [str(self.folder), str(self.port), self.scenario, str(self.seed)]
+        arguments = [str(self.folder), str(self.port), self.scenario, str(self.seed), self.zone]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.browser.page_server", *arguments],
             cwd=ROOT,
@@ -145,13 +146,14 @@ def guest(
     size: str = "1366x768",
     theme: str = "light",
     language: str = "en",
+    zone: str = "UTC",
 ) -> Guest:
     """Somebody who looks at a site; signed in where a name is given."""
     width, height = SIZES[size]
     context = browser.new_context(
         viewport={"width": width, "height": height},
         locale=language,
-        timezone_id="UTC",
+        timezone_id=zone,
         reduced_motion="reduce",
         has_touch=size == "tablet",
     )

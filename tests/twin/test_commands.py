@@ -41,6 +41,21 @@ def test_what_is_not_called_is_not_loaded() -> None:
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["foo"], "url cannot be 'foo'; write an address such as opc.tcp://host:4840/machine"),
+        (["opc.tcp://me:hush@host"], "url: a login is not written into an address; write the"),
+        (["opc.tcp://host", "--user", ""], "user.name is empty; write a text"),
+    ],
+)
+def test_what_cannot_be_browsed_is_said_in_a_sentence(words: list[str], sentence: str) -> None:
+    said = CliRunner().invoke(app, ["browse", *words])
+    assert isinstance(said.exception, ValueError)
+    assert str(said.exception).startswith(sentence)
+    assert "\n" not in str(said.exception)
+
+
 def test_a_slip_of_the_pen_is_told_what_was_meant() -> None:
     said = CliRunner().invoke(app, ["chek"])
     assert said.exit_code == 2

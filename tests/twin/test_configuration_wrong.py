@@ -48,6 +48,12 @@ WRONG = [
      "{kind: influxdb, url: 'http://localhost', database: x}§", "organisation", "accordingly"),
     ("name that a server cannot keep", "name: virtual pilot line", "name: 'a\\b'§\nstore: "
      "{historian: {kind: victoria_metrics, url: 'http://localhost'}}", "backslash", "otherwise"),
+    # operation
+    *(
+        (f"time zone {zone}", "segment: 0.5 m",
+         f"segment: 0.5 m\noperation: {{time_zone: {zone}}}§", "is no time zone", "Europe/Berlin")
+        for zone in ("Mars", "localtime", "posix/UTC")
+    ),
     # keys and types
     ("unknown key", "lateness: 2 s", "latenes: 2 s§", "'latenes' is not known", "'lateness'"),
     ("unknown tag key", "limits: [40, 80]", "limit: [40, 80]§", "'limit'", "'limits'"),

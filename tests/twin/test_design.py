@@ -288,6 +288,7 @@ def test_the_command_says_what_structure_depends_on(tmp_path: Path) -> None:
         (["--target", "loading"], "write NAME=VALUE"),
         (["--target", "thickness=60"], "may be"),
         (["--target", "loading=180±0"], "above 0"),
+        (["--target", "loading=abc"], "'abc' is no quantity"),
         (["--target", "loading=180", "--vary", "coating_gap=100"], "LOW..HIGH"),
         (["--target", "loading=180", "--prefer", "pump_flow=more"], "most"),
     ],

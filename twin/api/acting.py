@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from twin.api.access import TheDesk, TheUser, user_of
 from twin.api.formats import Moment, nanoseconds
-from twin.api.problems import documented
+from twin.api.problems import ACCOUNT, NOT_BLANK, documented
 from twin.configuration.models import Mode
 from twin.desk import Entry, Wish
 from twin.desk.reader import Reader
@@ -30,7 +30,7 @@ router = APIRouter(tags=["act"], dependencies=[Depends(user_of)], responses=docu
 
 Number = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=NOT_BLANK)]
 ByName = Annotated[dict[Name, Number], Field(max_length=100)]
 Identity = Annotated[int, Path(ge=0, le=2**53)]
 
@@ -110,7 +110,7 @@ class Shelving(_Body):
 
 
 class NewUser(_Body):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+    name: Annotated[str, Field(pattern=ACCOUNT)]
     role: Role
     password: Annotated[str, Field(min_length=SHORTEST, max_length=LONGEST)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -24,6 +25,24 @@ from twin.users import NotAllowedError
 MEDIA_TYPE: Final = "application/problem+json"
 COMMON: Final = (400, 401, 403, 413, 422, 429, 503)
 """Statuses that any operation may have."""
+NOT_BLANK: Final = r"\S"
+ACCOUNT: Final = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
+FORMS: Final = {
+    NOT_BLANK: "is blank; write some text",
+    ACCOUNT: "has to be 1 to 64 letters, digits and . _ @ - without blanks, no sign first",
+}
+"""What is wrong with a text that has not the form that a pattern asks for."""
+_OBJECTS: Final = ("dict_type", "model_type", "model_attributes_type")
+_ASIDE: Final = re.compile(r"( after validation)?, (unable|got|not) .*")
+"""What tells of pydantic's ways, not of the value."""
+_ALTERNATIVE: Final = re.compile(r"constrained-\w+|literal\[.*\]")
+"""What pydantic calls one of several types that a value may have."""
+_BARE: Final = {
+    400: "the body cannot be read; send JSON in UTF-8",
+    404: "there is nothing at this address; /api/v1/openapi.json lists what there is",
+    405: "this address does not take that method; see Allow",
+}
+"""What is said where only a phrase of HTTP is known."""
 log = structlog.get_logger()
 
 
@@ -157,10 +176,7 @@ def install(app: FastAPI, methods: Callable[[str], set[str]]) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        reasons = [
-            f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
-            for each in error.errors()
-        ]
+        reasons = list(dict.fromkeys(map(_sentence, error.errors())))
         return problem(422, "invalid", reasons[0] if reasons else "invalid", reasons=reasons)
 
     @app.exception_handler(HTTPException)
@@ -170,9 +186,35 @@ def install(app: FastAPI, methods: Callable[[str], set[str]]) -> None:
             told(request, "large request refused", path=request.url.path)
         if error.status_code == 405:
             headers["Allow"] = ", ".join(sorted(methods(request.url.path)))
-        return problem(error.status_code, "http", str(error.detail), headers)
+        said = str(error.detail)
+        if error.status_code == 400 or said == HTTPStatus(error.status_code).phrase:
+            said = _BARE.get(error.status_code, said)
+        return problem(error.status_code, "http", said, headers)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         log.error("api", path=request.url.path, problem=repr(error))
         return problem(500, "unexpected", "something went wrong; the log of the service says what")
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors as a sentence on what the request says."""
+    kind, part, *place = error["type"], *map(str, error["loc"])
+    place = [each for each in place if not _ALTERNATIVE.fullmatch(each)]
+    context: Mapping[str, Any] = error.get("ctx", {})
+    if kind == "json_invalid":
+        return f"the body is no JSON: {context['error']} at character {place[0]}"
+    where = ".".join(place) or f"the {part}"
+    if place[-1:] == ["[key]"]:
+        where = f"a name in {'.'.join(place[:-2])}"
+    if kind == "missing":
+        return f"{where} is missing"
+    if kind == "extra_forbidden":
+        return f"{where} is not known here"
+    if kind == "string_pattern_mismatch":
+        return f"{where} {FORMS[context['pattern']]}"
+    if kind in _OBJECTS:
+        return f"{where} should be a JSON object"
+    said = str(error["msg"]).removeprefix("Value error, ")
+    _, should, what = said.partition(" should ")
+    return f"{where} should {_ASIDE.sub('', what)}" if should else f"{where}: {said}"

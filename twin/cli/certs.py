@@ -9,11 +9,13 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
+from pydantic import ValidationError
 
 from connectors.authority import Authority
 from twin.app.line import read_line
 from twin.cli.terminal import Json, out
 from twin.configuration.models import OpcUaConnector
+from twin.configuration.sentences import in_a_sentence
 
 
 def certs(
@@ -81,7 +83,11 @@ def _named(text: str) -> tuple[str, list[str]]:
 
 
 def shown_to(url: str, folder: Path | None, user: str | None, password_env: str) -> OpcUaConnector:
-    """How to connect to a server with the certificates of a folder, before there is a line."""
+    """How to connect to a server with the certificates of a folder, before there is a line.
+
+    Raises:
+        ValueError: that is no address, or no user.
+    """
     security = (
         None
         if folder is None
@@ -92,6 +98,9 @@ def shown_to(url: str, folder: Path | None, user: str | None, password_env: str)
         }
     )
     login = None if user is None else {"name": user, "password": {"env": password_env}}
-    return OpcUaConnector.model_validate(
-        {"kind": "opcua", "url": url, "security": security or "none", "user": login}
-    )
+    try:
+        return OpcUaConnector.model_validate(
+            {"kind": "opcua", "url": url, "security": security or "none", "user": login}
+        )
+    except ValidationError as error:
+        raise ValueError(in_a_sentence(error)) from None

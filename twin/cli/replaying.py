@@ -211,9 +211,8 @@ def _shown(
 
 def _advance(progress: Progress, task: TaskID, replay: Replay) -> None:
     when = datetime.fromtimestamp(replay.now / NANOSECONDS, UTC)
-    progress.update(
-        task, completed=replay.now - replay.span.first, description=f"{when:%Y-%m-%d %H:%M:%S}"
-    )
+    text = f"{when:%Y-%m-%d %H:%M:%S} UTC"
+    progress.update(task, completed=replay.now - replay.span.first, description=text)
 
 
 def _picture(

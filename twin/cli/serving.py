@@ -117,7 +117,7 @@ async def _shown(line: ServedLine, console: Console) -> AsyncIterator[None]:
 
         def refresh() -> None:
             when = datetime.fromtimestamp(line.now / NANOSECONDS, UTC)
-            text = f"{when:%Y-%m-%d %H:%M:%S}"
+            text = f"{when:%Y-%m-%d %H:%M:%S} UTC"
             progress.update(task, completed=line.now - line.first, description=text)
 
         async def follow() -> None:

@@ -98,7 +98,7 @@ def list_(config: Config = None, data: Data = None) -> None:
     if not accounts:
         err.print("there are no users; add one with: twin users add NAME")
         return
-    table = Table("name", "kind", "role", "since", "expires", box=box.SIMPLE_HEAD)
+    table = Table("name", "kind", "role", "since (UTC)", "expires (UTC)", box=box.SIMPLE_HEAD)
     for each in accounts:
         expires = "" if each.expires is None else _day(each.expires)
         table.add_row(each.name, each.kind, each.role, _day(each.since), expires)

@@ -82,9 +82,7 @@ def _check_operation(found: Findings) -> None:
             "samples would be deleted before means are made of them",
             f"write less than retention, {line.store.retention / 86400:g} d",
         )
-    try:
-        ZoneInfo(line.operation.time_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+    if not _is_zone(line.operation.time_zone):
         found.add(
             ("operation", "time_zone"),
             f"{line.operation.time_zone!r} is no time zone",
@@ -97,6 +95,15 @@ def _check_operation(found: Findings) -> None:
                 f"{text!r} is no time of day",
                 "write one such as '06:00', in quotes",
             )
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    # files of some systems, which mean nothing to a browser
+    return name not in ("Factory", "localtime") and not name.startswith(("posix/", "right/"))
 
 
 def _check_publish(found: Findings, path: tuple[str, ...], topic: str) -> None:

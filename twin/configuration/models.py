@@ -368,7 +368,9 @@ TIME_OF_DAY = r"^([01]\d|2[0-3]):[0-5]\d$"
 class OperationConfiguration(Section):
     """What runs by the clock of the site while the line is followed."""
 
-    time_zone: str = Field("UTC", description="of the times below, e.g. Europe/Berlin")
+    time_zone: str = Field(
+        "UTC", description="of the screen and of the times below, e.g. Europe/Berlin"
+    )
     backups: Path | None = Field(None, description="folder; a backup is made in it every day")
     backup_at: str = Field("02:30", pattern=TIME_OF_DAY, description="time of day")
     backups_kept: PositiveInt = Field(7, description="older ones are deleted")

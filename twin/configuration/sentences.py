@@ -35,7 +35,7 @@ _BOUNDS = {
     "less_than_equal": ("le", "at most"),
 }
 _SHAPES = {
-    "url": "write an endpoint such as opc.tcp://host:4840/path",
+    "url": "write an address such as opc.tcp://host:4840/machine",
     "backup_at": "write a time of day such as '02:30'",
     "node": "write a node id such as 'nsu=urn:maker:machine;s=Coater.Speed' or 'ns=2;i=1001'",
 }
@@ -49,6 +49,12 @@ def explain(error: ValidationError, document: Document) -> list[Problem]:
     """One problem per error, in the order of the file."""
     problems = {_problem(details, document): None for details in error.errors(include_url=False)}
     return sorted(problems, key=lambda problem: (problem.line, problem.column))
+
+
+def in_a_sentence(error: ValidationError) -> str:
+    """The first error of a section that stands in no file."""
+    first, *_ = error.errors(include_url=False)
+    return "; ".join(_sentence(first, ".".join(map(str, first["loc"]))))
 
 
 def _problem(error: ErrorDetails, document: Document) -> Problem:

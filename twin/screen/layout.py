@@ -58,7 +58,7 @@ def head(words: Words, theme: str, assets: str, feed: str | None, start: str, ch
         charts: whether charts may come.
     """
     said_ = {key: words.table[key] for key in BROWSER_WORDS}
-    page = {"feed": feed, "start": start, "charts": charts}
+    page = {"feed": feed, "start": start, "charts": charts, "zone": str(words.zone)}
     ui.add_head_html(
         f'<script>document.documentElement.lang="{words.language}";'
         f'document.documentElement.dataset.theme="{theme}";</script>'
@@ -113,6 +113,7 @@ def _head(visit: Visit, logout: Callable[[], object]) -> None:
     with el("span", classes="flow nowrap", title=words("line_time")):
         icon("schedule")
         el("span", "–", "clock number", data_clock="time")
+        el("span", str(words.zone).replace("_", " "), "small soft")
     with el("span", classes="small soft nowrap"):
         el("span", words("age") + " ")
         aged("line")

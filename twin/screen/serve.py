@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
+from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI, HTTPException, Query, Request, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -91,6 +92,7 @@ class Screen:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._zone = ZoneInfo(desk.configuration.operation.time_zone)
         self._start = secrets.token_hex(4)
         self._hub = Hub(desk, self._start)
         self._replays: dict[str, Hub] = {}
@@ -128,6 +130,15 @@ class Screen:
         secret = cookies.get(COOKIE)
         return None if secret is None else await self._desk.door.of_session(secret)
 
+    def _settings(self, request: Request) -> tuple[Words, str]:
+        """Language and theme that this browser was set to, else what it asks for."""
+        language = request.cookies.get("twin-language", "")
+        if language not in LANGUAGES:
+            accepts = request.headers.get("accept-language", "")
+            language = "de" if accepts.lower().startswith("de") else "en"
+        theme = request.cookies.get("twin-theme", "light")
+        return Words(language, self._zone), theme if theme in ("light", "dark") else "light"
+
     def _look(self, identity: str) -> _Look:
         """The line, or a recording that is being replayed.
 
@@ -145,7 +156,7 @@ class Screen:
         return _Look(found, hub, identity, found.name)
 
     def _visit(self, request: Request, user: User, look: _Look) -> Visit:
-        words, theme = _settings(request.cookies, request.headers.get("accept-language", ""))
+        words, theme = self._settings(request)
         return Visit(
             words=words,
             theme=theme,
@@ -235,7 +246,7 @@ class Screen:
 
     def _login_page(self) -> None:
         def show(request: Request, to: str = "/") -> None:
-            words, theme = _settings(request.cookies, request.headers.get("accept-language", ""))
+            words, theme = self._settings(request)
             ui.page_title(f"{words('login')} – {self._desk.configuration.name}")
             ui.dark_mode(theme == "dark")
             head(words, theme, self._assets, None, self._start, charts=False)
@@ -269,7 +280,7 @@ class Screen:
         ) -> Response:
             await allowed(request)
             look = self._found(replay)
-            words, _ = _settings(request.cookies, "")
+            words, _ = self._settings(request)
             try:
                 return JSONResponse(await data.series(look.reader, words, name.split(","), span))
             except (UnknownError, ValueError) as error:
@@ -330,7 +341,7 @@ class Screen:
                 await socket.close(4400)
                 return
             told = (
-                await since(self._desk, Words(language), since_ms)
+                await since(self._desk, Words(language, self._zone), since_ms)
                 if since_ms and not replay
                 else []
             )
@@ -364,12 +375,3 @@ def _home(to: str) -> str:
     """Where to go after login: a page of ours, whatever an address asks for."""
     # browsers read a backslash as a slash, and pass over white space
     return to if re.fullmatch(r"/(?!/)[^\\\s]*", to) else "/"
-
-
-def _settings(cookies: Mapping[str, str], accepts: str) -> tuple[Words, str]:
-    """Language and theme that this browser was set to, else what it asks for."""
-    language = cookies.get("twin-language", "")
-    if language not in LANGUAGES:
-        language = "de" if accepts.lower().startswith("de") else "en"
-    theme = cookies.get("twin-theme", "light")
-    return Words(language), theme if theme in ("light", "dark") else "light"

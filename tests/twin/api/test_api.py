@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
-from tests.in_process import EPOCH
+from tests.in_process import EPOCH, ROOT
 from tests.servers import until
 from tests.twin.api.client import PASSWORD, Asked, asked
 from twin.api.headers import LARGEST
+from twin.api.problems import FORMS, _sentence
+from twin.api.replaying import Control
 from twin.desk.door import Door
 
 LOADING = "coating.mass_loading"
@@ -286,6 +290,89 @@ async def test_accounts_are_kept_by_engineers(api: Asked) -> None:
     assert [each["name"] for each in listed if each["kind"] == "user"] == ["nora"]
     assert "good long" not in str(listed)
     assert "argon2" not in str(listed)
+
+
+REJECT = "/recommendations/1/reject"
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "reasons"),
+    [
+        (REJECT, b'{"reason": " "}', ["reason is blank; write some text"]),
+        (REJECT, b'{"reason": ""}', ["reason should have at least 1 character"]),
+        (REJECT, b'{"why": "no"}', ["reason is missing", "why is not known here"]),
+        (REJECT, b"", ["the body is missing"]),
+        (REJECT, b"[1]", ["the body should be a JSON object"]),
+        (
+            REJECT,
+            b"{reason",
+            [
+                "the body is no JSON: "
+                "Expecting property name enclosed in double quotes at character 1"
+            ],
+        ),
+        (
+            "/what-if",
+            b'{"values": {"gap": "wide", "": 1}}',
+            ["values.gap should be a valid number", "a name in values should have at least 1"],
+        ),
+        ("/design", b'{"targets": {}}', ["targets should have at least 1 item"]),
+        (
+            "/laboratory",
+            b'{"tag": "a", "value": 1, "unit": "m", "sampled": "noon"}',
+            ["sampled: write a time such as 2026-11-21T10:15:00Z"],
+        ),
+        ("/accounts", b'{"name": "a b", "role": "viewer", "password": "long enough"}',
+         ["name has to be 1 to 64 letters, digits and"]),
+    ],
+)  # fmt: skip
+async def test_what_does_not_fit_is_said_in_sentences(
+    api: Asked, path: str, content: bytes, reasons: list[str]
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = await api.engineer.post(path, content=content, headers=headers)
+    assert answer.status_code == 422
+    said = answer.json()
+    assert said["detail"] == said["reasons"][0]
+    assert len(said["reasons"]) == len(reasons)
+    for found, reason in zip(said["reasons"], reasons, strict=True):
+        assert found.startswith(reason)
+
+
+async def test_what_does_not_fit_in_an_address_is_said_in_sentences(api: Asked) -> None:
+    asked = {"names": "a", "start": "x", "along": "y"}
+    said = (await api.viewer.get("/trend", params=asked)).json()
+    assert said["reasons"] == [
+        "start: write a time such as 2026-11-21T10:15:00Z",
+        "along should be 'time' or 'web'",
+    ]
+    nowhere = (await api.viewer.get("/nowhere")).json()
+    assert nowhere["detail"].startswith("there is nothing at this address")
+
+
+def test_of_several_types_that_a_value_may_have_none_is_named() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Control.model_validate({"speed": -1})
+    said = [_sentence({**each, "loc": ("body", *each["loc"])}) for each in caught.value.errors()]
+    assert said == ["speed should be greater than or equal to 0.1", "speed should be 'fastest'"]
+
+
+async def test_every_form_that_is_asked_for_has_words(api: Asked) -> None:
+    def patterns(part: object) -> Iterator[str]:
+        if isinstance(part, dict):
+            yield from (value for key, value in part.items() if key == "pattern")
+        for each in part.values() if isinstance(part, dict) else part:
+            if isinstance(each, dict | list):
+                yield from patterns(each)
+
+    assert set(patterns((await api.viewer.get("/openapi.json")).json())) == set(FORMS)
+
+
+def test_every_kind_of_problem_is_documented() -> None:
+    source = "".join(file.read_text() for file in (ROOT / "twin" / "api").glob("*.py"))
+    kinds = set(re.findall(r'(?:problem|RefusedError)\(\s*[\w.]+, "([\w-]+)"', source))
+    table = re.findall(r"^\| \d+ \| (.+?) \|", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert kinds == {kind for row in table for kind in re.findall(r"`(.+?)`", row)}
 
 
 async def test_laboratory_and_questions_go_through(api: Asked) -> None:

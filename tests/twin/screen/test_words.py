@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from string import Formatter
 from typing import get_args
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -72,6 +74,17 @@ def test_sentences_of_the_twin_are_translated_with_their_numbers_and_units() -> 
     assert Words("de").sentence("something new") == "Something new"
 
 
+def test_a_tag_in_a_sentence_is_said_whole() -> None:
+    said = "gauges.web_temperature reads +3.21 degC (+2.10 %) against the models"
+    assert Words("en").sentence(said) == (
+        "Web temperature (gauges) reads +3.21 °C (+2.10 %) against the models"
+    )
+    # also where a language has no phrase for it
+    left = "coating.mass_loading would leave its limits"
+    assert Words("de").sentence(left) == "Flächenbeladung (Beschichten) would leave its limits"
+    assert Words("en").sentence("no file line_a.yaml") == "No file line a.yaml"
+
+
 def test_evidence_of_gauges_and_charts_is_translated() -> None:
     said = (
         "gauges.mass_loading reads +3.21 g/m^2 (+2.10 %) against the models and the other gauges, "
@@ -109,6 +122,23 @@ def test_evidence_of_gauges_and_charts_is_translated() -> None:
 )
 def test_numbers(language: str, value: float | None, places: int, text: str) -> None:
     assert Words(language).number(value, places) == text
+
+
+def test_times_are_said_and_typed_by_the_clock_of_the_site() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    winter = datetime(2026, 1, 1, 23, 30, tzinfo=UTC)
+    summer = datetime(2026, 7, 1, 22, 30, tzinfo=UTC)
+    for moment, german, english in (
+        (winter, "02.01.2026 00:30:00", "2026-01-02 00:30:00"),
+        (summer, "02.07.2026 00:30:00", "2026-07-02 00:30:00"),
+    ):
+        assert Words("de", berlin).time(moment) == german
+        assert Words("en", berlin).time(moment) == english
+        words = Words("en", berlin)
+        assert words.time(moment, date=False) == "00:30:00"
+        assert words.moment(words.typed(moment)) == moment
+    assert Words("en").time(winter) == "2026-01-01 23:30:00"
+    assert Words("en").moment("2026-01-01T23:30:00") == winter
 
 
 def test_decimals() -> None:

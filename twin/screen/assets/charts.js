@@ -1,6 +1,6 @@
 // Charts: history once, at the resolution of the screen, then only what is new is appended.
 import { echarts } from "nicegui-echart";
-import { clock, language, number, onMessage, word } from "./screen.js";
+import { clock, language, number, onMessage, word, zone } from "./screen.js";
 
 const MOST = 4000; // points that a series keeps: more than a screen has pixels
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -22,10 +22,21 @@ const tip = (text) => ({
   extraCssText: "border-radius:2px", confine: true,
 });
 
+const onClock = new Intl.DateTimeFormat("en", {
+  timeZone: zone, hourCycle: "h23", year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
+});
+
+/** A moment on the axis by the clock of the site: where a day begins, the day. */
+function tick(milliseconds) {
+  const { day, month, hour, minute, second } = Object.fromEntries(onClock.formatToParts(milliseconds).map(({ type, value }) => [type, value]));
+  if (second !== "00") return `${hour}:${minute}:${second}`;
+  return hour === "00" && minute === "00" ? `${day}.${month}.` : `${hour}:${minute}`;
+}
+
 function abscissa(kind, axis) {
   return kind === "web"
     ? { type: "value", scale: true, ...axis, axisLabel: { ...axis.axisLabel, formatter: (v) => `${number(v, 0)} m` } }
-    : { type: "time", ...axis, axisLabel: { ...axis.axisLabel, formatter: { year: "{yyyy}", month: "{MM}.{yyyy}", day: "{dd}.{MM}.", hour: "{HH}:{mm}", minute: "{HH}:{mm}", second: "{HH}:{mm}:{ss}", millisecond: "{HH}:{mm}:{ss}" } } };
+    : { type: "time", ...axis, axisLabel: { ...axis.axisLabel, formatter: tick }, axisPointer: { label: { formatter: ({ value }) => clock(value, true) } } };
 }
 
 function line(level, name, label) {
@@ -186,7 +197,7 @@ const options = { trend: trendOption, residual: residualOption, control: control
 function draw(chart) {
   if (!chart.data) return;
   const began = performance.now();
-  chart.echart.setOption(options[chart.kind](chart), { notMerge: true, lazyUpdate: false });
+  chart.echart.setOption({ useUTC: zone === "UTC", ...options[chart.kind](chart) }, { notMerge: true, lazyUpdate: false });
   const empty = chart.kind === "map" ? !chart.data.cells.length : chart.kind === "series" ? !chart.data.series.some((s) => s.points.length) : !chart.points.length;
   chart.element.parentElement.querySelector(".none")?.classList.toggle("hidden", !empty);
   chart.drawn = performance.now() - began;

@@ -5,6 +5,8 @@ const root = document.documentElement;
 export const language = root.lang;
 const words = JSON.parse(document.getElementById("twin-words").textContent);
 const setting = JSON.parse(document.getElementById("twin-page").textContent);
+/** Of the site: the same for all who look, wherever they sit. */
+export const zone = setting.zone;
 const formats = new Map();
 
 export function word(key, values = {}) {
@@ -27,7 +29,7 @@ export function age(seconds) {
 
 export function clock(milliseconds, withDate = false) {
   if (!milliseconds) return "–";
-  const options = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+  const options = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZone: zone };
   if (withDate) Object.assign(options, { day: "2-digit", month: "2-digit", year: "numeric" });
   return new Date(milliseconds).toLocaleString(language, options);
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from functools import partial
 
 from nicegui import ui
@@ -76,11 +75,8 @@ class _Form:
                     .props("outlined")
                     .style("flex:1 1 7rem")
                 )
-            now = (await self._visit.reader.line()).time.astimezone()
-            self._sampled = ui.input(
-                words("sampled"),
-                value=now.strftime("%Y-%m-%dT%H:%M:%S"),
-            )
+            now = (await self._visit.reader.line()).time
+            self._sampled = ui.input(words("sampled"), value=words.typed(now))
             self._sampled.props("outlined type=datetime-local step=1 stack-label").style(
                 "width:100%"
             )
@@ -121,9 +117,7 @@ class _Form:
         if any(field.value is None for field in needed):
             return
         try:
-            sampled = int(
-                datetime.fromisoformat(self._sampled.value).astimezone().timestamp() * 1e9
-            )
+            sampled = int(words.moment(self._sampled.value).timestamp() * 1e9)
         except (TypeError, ValueError):
             self._sampled.error = words("needed")
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -170,7 +169,7 @@ class _Player:
 
     async def _go(self) -> None:
         try:
-            moment = datetime.fromisoformat(self._at.value).astimezone()
+            moment = self._visit.words.moment(self._at.value)
         except (TypeError, ValueError):
             self._at.error = self._visit.words("needed")
             return

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Final
 
 from twin.chain import readable
@@ -27,19 +27,24 @@ _UNITS: Final = [
     )
 ]
 """Units as they stand in sentences of the twin, and as people write them."""
-_IDENTIFIER: Final = re.compile(r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b")
+_IDENTIFIER: Final = re.compile(r"\b(?:[a-z0-9_]+\.)?[a-z0-9]+(?:_[a-z0-9]+)+\b")
+"""A name, perhaps with what it belongs to."""
+_TYPED: Final = "%Y-%m-%dT%H:%M:%S"
+"""How a browser's field of date and time writes a moment."""
 LANGUAGES: Final = tuple(_TABLES)
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The words of one language.
+    """The words of one language, and the clock of the site.
 
     Args:
         language: one of `LANGUAGES`.
+        zone: in which times are said and typed.
     """
 
     language: str
+    zone: tzinfo = UTC
     table: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,9 +92,10 @@ class Words:
         return said[:1].upper() + said[1:]
 
     def _within(self, identifier: str) -> str:
-        """A name inside a sentence."""
-        known: str | None = _TABLES[self.language].NAMES.get(identifier)
-        return known or identifier.replace("_", " ")
+        """A name inside a sentence, and in brackets what it belongs to."""
+        owner, _, name = identifier.rpartition(".")
+        known: str = _TABLES[self.language].NAMES.get(name, name.replace("_", " "))
+        return f"{known} ({self._within(owner)})" if owner else known
 
     def _phrase(self, text: str) -> str:
         for pattern, template in _TABLES[self.language].PHRASES:
@@ -144,11 +150,23 @@ class Words:
         return readable(unit)
 
     def time(self, moment: datetime | None, date: bool = True) -> str:
-        """A moment in the local time of this computer; a dash where there is none."""
+        """A moment by the clock of the site; a dash where there is none."""
         if moment is None:
             return "–"
         form = {"de": "%d.%m.%Y %H:%M:%S", "en": "%Y-%m-%d %H:%M:%S"}[self.language]
-        return moment.astimezone().strftime(form if date else "%H:%M:%S")
+        return moment.astimezone(self.zone).strftime(form if date else "%H:%M:%S")
+
+    def typed(self, moment: datetime) -> str:
+        """A moment as a field of date and time holds it."""
+        return moment.astimezone(self.zone).strftime(_TYPED)
+
+    def moment(self, typed: str) -> datetime:
+        """The moment that somebody typed by the clock of the site.
+
+        Raises:
+            ValueError, TypeError: it is none.
+        """
+        return datetime.fromisoformat(typed).replace(tzinfo=self.zone)
 
 
 def digits(*scale: float | None) -> int:
