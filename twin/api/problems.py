@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -87,13 +87,8 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def install(app: FastAPI, methods: Callable[[str], set[str]]) -> None:
-    """Answer every error of the desk, and everything unexpected, with a problem document.
-
-    Args:
-        app: the application.
-        methods: of all routes that a path has.
-    """
+def install(app: FastAPI) -> None:
+    """Answer every error of the desk, and everything unexpected, with a problem document."""
 
     def told(request: Request, what: str, **details: object) -> None:
         client = request.client.host if request.client is not None else "unknown"
@@ -165,12 +160,9 @@ def install(app: FastAPI, methods: Callable[[str], set[str]]) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        headers = dict(error.headers or {})
         if error.status_code == 413:
             told(request, "large request refused", path=request.url.path)
-        if error.status_code == 405:
-            headers["Allow"] = ", ".join(sorted(methods(request.url.path)))
-        return problem(error.status_code, "http", str(error.detail), headers)
+        return problem(error.status_code, "http", str(error.detail), error.headers)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from fastapi import FastAPI, HTTPException, Query, Request, WebSocket
-from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from nicegui import app as nicegui_app
 from nicegui import ui
 from nicegui.elements.echart import EChart
@@ -107,6 +113,8 @@ class Screen:
         self._replay_page()
         self._login_page()
         self._data(app)
+        # nicegui's own page would be kept for a minute for every address that somebody tries
+        nicegui_app.add_exception_handler(404, _no_page)
         ui.run_with(
             app,
             title="linetwin",
@@ -358,6 +366,12 @@ def _fingerprint() -> str:
     for file in sorted(ASSETS.iterdir()):
         found.update(file.read_bytes())
     return found.hexdigest()[:12]
+
+
+async def _no_page(request: Request, _: Exception) -> Response:
+    words, _theme = _settings(request.cookies, request.headers.get("accept-language", ""))
+    said = words("no_page")
+    return HTMLResponse(f"<!doctype html><title>404</title><p>{said} <a href='/'>linetwin</a>", 404)
 
 
 def _home(to: str) -> str:

@@ -17,6 +17,7 @@ WORDS: Final[dict[str, str]] = {
     "health": "Zustand",
     "users": "Benutzer",
     "login": "Anmelden",
+    "no_page": "Diese Seite gibt es nicht.",
     # frame
     "to_content": "Zum Inhalt",
     "navigation": "Seiten",
