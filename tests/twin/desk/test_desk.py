@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from tests.service_in_process import ServedLine, served_line
 from twin.alarms import Report
 from twin.desk import DecidedError, Entry, ImplausibleError, UnknownError, Wish
 from twin.editing import EditRefusedError
+from twin.samples import SampleBatch
 from twin.users import NotAllowedError, User
 
 VIEWER, OPERATOR = User("vera", "viewer"), User("otto", "operator")
@@ -116,6 +117,34 @@ async def test_a_trend_of_nothing_is_refused_or_empty(served: ServedLine) -> Non
         await trend(["coater.pump_flow"], 0, 1, 0)
     nothing = await trend(["coater.pump_flow"], 5, 5)
     assert [len(each.at) for each in nothing.series] == [0]
+
+
+async def test_samples_of_all_time_ask_the_store_a_few_times(
+    served: ServedLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, core, now = served.service.store, served.service.core, served.clock.time
+    hour, day = 3600 * 10**9, 86400 * 10**9
+    oldest = now - int(core.line.store.retention * 10**9)
+    times = [oldest, oldest + hour - 1, oldest + hour, now - 40 * day, now - day - 1, now - 1, now]
+    tag = core.tags.index(PUMP)
+    kept = SampleBatch.of([tag] * len(times), times, np.arange(len(times)))
+    await store.call(lambda: store.historian.append(kept))
+    spans, read = [], store.historian.read
+
+    def counted(tags: Sequence[int], start: int, end: int) -> SampleBatch:
+        spans.append(end - start)
+        return read(tags, start, end)
+
+    monkeypatch.setattr(store.historian, "read", counted)
+    pieces = [each async for each in served.desk.samples([PUMP], -(2**66), 2**66)]
+    assert np.concatenate([each.time for each in pieces]).tolist() == times
+    assert np.concatenate([each.value for each in pieces]).tolist() == list(range(len(times)))
+    assert sum(spans) == 2 * (now - oldest)
+    # retention is 90 days, and as long in the future is looked at
+    assert len(spans) < 230
+    # after something was found it is an hour again
+    assert max(spans) == day
+    assert spans[:3] == [hour, hour, hour]
 
 
 async def test_two_people_decide_at_once(served: ServedLine) -> None:
