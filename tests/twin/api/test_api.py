@@ -14,6 +14,7 @@ import pytest
 from tests.in_process import EPOCH
 from tests.servers import until
 from tests.twin.api.client import PASSWORD, Asked, asked
+from twin.alarms import Report
 from twin.api.headers import LARGEST
 from twin.desk.door import Door
 
@@ -250,6 +251,25 @@ async def test_every_response_is_guarded(api: Asked) -> None:
     assert chunked.status_code == 413
     await until(lambda: not api.served.service.entries.waiting)
     assert (await api.audited()).count(("", "large request refused")) == 1
+
+
+async def test_a_shelved_alarm_is_not_acknowledged(api: Asked) -> None:
+    report = Report(EPOCH, "store", "not writing", "historian", True, "high", "", ("disk full",))
+    api.served.service.report(report)
+    (alarm,) = (await api.viewer.get("/alarms")).json()
+    here = f"/alarms/{alarm['id']}"
+    shelved = await api.operator.post(f"{here}/shelve", json={"seconds": 600})
+    assert (shelved.json()["state"], shelved.json()["by"]) == ("shelved", "operator")
+    refused = await api.operator.post(f"{here}/acknowledge")
+    assert (refused.status_code, refused.json()["type"]) == (
+        409,
+        "urn:linetwin:problem:cannot-be-used",
+    )
+    assert refused.json()["detail"] == "it is shelved; end that first"
+    ended = await api.engineer.post(f"{here}/shelve", json={"seconds": 0})
+    assert (ended.json()["state"], ended.json()["by"]) == ("unacknowledged", "")
+    seen = await api.operator.post(f"{here}/acknowledge")
+    assert (seen.json()["state"], seen.json()["by"]) == ("acknowledged", "operator")
 
 
 async def test_times_are_words_and_methods_are_named(api: Asked) -> None:

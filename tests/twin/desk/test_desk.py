@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -335,12 +336,25 @@ async def test_alarms_are_seen_and_shelved(served: ServedLine) -> None:
     seen = await served.desk.acknowledge(OPERATOR, alarm.id)
     assert (seen.state, seen.by) == ("acknowledged", "otto")
     assert (await served.desk.line()).todo.kind == "nothing"
+    # the second changes nothing, nor does ending what has not begun
+    assert await served.desk.acknowledge(SECOND, alarm.id) == seen
+    assert await served.desk.shelve(SECOND, alarm.id, 0) == seen
     with pytest.raises(ValueError, match="24 h at most"):
         await served.desk.shelve(OPERATOR, alarm.id, 100_000)
     shelved = await served.desk.shelve(OPERATOR, alarm.id, 60)
     assert shelved.until is not None
+    with pytest.raises(ValueError, match="it is shelved; end that first"):
+        await served.desk.acknowledge(SECOND, alarm.id)
+    assert (await served.desk.line()).alarms == (shelved,)
     with pytest.raises(UnknownError):
         await served.desk.acknowledge(OPERATOR, "store:away:nothing:1")
     await until(lambda: not served.service.entries.waiting)
     assert [each.state for each in await served.desk.alarm_history()] == ["shelved"]
-    assert ("vera", "refused: acknowledge alarm") in await audited(served)
+    done = [each for each in await audited(served) if re.search("acknowledge|shelve", each[1])]
+    assert done == [
+        ("olga", "refused: acknowledge"),
+        ("otto", "shelve"),
+        ("otto", "refused: shelve"),
+        ("otto", "acknowledge"),
+        ("vera", "refused: acknowledge alarm"),
+    ]

@@ -466,6 +466,8 @@ PHRASES: Final[tuple[tuple[str, str], ...]] = (
     (r"no gauge has read (?P<name>.+) yet", "noch hat kein Messgerät gelesen: {name}"),
     (r"inputs outside the model's domain", "Eingänge außerhalb des Modellbereichs"),
     (r"an input is missing", "ein Eingang fehlt"),
+    (r"it is shelved", "er ist zurückgestellt"),
+    (r"end that first", "das zuerst aufheben"),
     (r"no reading of (?P<name>.+)", "keine Messung: {name}"),
     (r"a write failed: (?P<rest>.+)", "Schreiben gescheitert: {rest}"),
     (r"set by (?P<who>.+)", "gesetzt von {who}"),
