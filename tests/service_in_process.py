@@ -38,7 +38,7 @@ STEP = 5
 """Line seconds that arrive at once."""
 
 
-@dataclass
+@dataclass(eq=False)
 class ServedLine:
     """A service, its desk, and the line that it follows when it is told to."""
 

@@ -72,7 +72,7 @@ class Alarm:
     active: bool = True
     """Whether its cause lasts."""
     by: str = ""
-    """Who acknowledged or shelved it."""
+    """Who acknowledged or shelved it; empty while nobody has."""
     until: int | None = None
     """Shelved until then, ns."""
 
@@ -146,7 +146,7 @@ class AlarmBook:
         return changes
 
     def acknowledge(self, time: int, alarm: str, by: str) -> list[Alarm]:
-        """A person has seen an alarm; one that is over is cleared by it.
+        """A person has seen an alarm; one that is over is cleared by it, a shelved one stays so.
 
         Raises:
             KeyError: no such alarm.
@@ -246,8 +246,10 @@ class AlarmBook:
         return [self._put(changed)]
 
     def _unshelve(self, alarm: Alarm, when: int) -> Alarm:
-        state: State = "unacknowledged" if alarm.active else "cleared"
-        return self._put(replace(alarm, state=state, changed=when, until=None))
+        if not alarm.active:
+            return self._put(replace(alarm, state="cleared", changed=when, until=None))
+        back = replace(alarm, state="unacknowledged", changed=when, by="", until=None)
+        return self._put(back)
 
     def _put(self, alarm: Alarm) -> Alarm:
         if alarm.state == "cleared":

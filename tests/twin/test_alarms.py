@@ -81,10 +81,11 @@ def test_what_is_shelved_comes_back_in_time_if_its_cause_lasts() -> None:
     book = AlarmBook()
     alarm = raised(book)
     (shelved,) = book.shelve(20 * S, alarm.id, 100 * S, "ada")
-    assert (shelved.state, shelved.until) == ("shelved", 100 * S)
+    assert (shelved.state, shelved.until, shelved.by) == ("shelved", 100 * S, "ada")
     assert book.tick(99 * S) == []
     (back,) = book.tick(100 * S)
     assert (back.state, back.until, back.changed) == ("unacknowledged", None, 100 * S)
+    assert back.by == ""
     book.shelve(110 * S, alarm.id, 1000 * S, "ada")
     (early,) = book.shelve(120 * S, alarm.id, 120 * S, "ada")
     assert early.state == "unacknowledged"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import typer
@@ -60,3 +61,31 @@ def test_a_slip_of_the_pen_is_told_what_was_meant() -> None:
     said = CliRunner().invoke(app, ["chek"])
     assert said.exit_code == 2
     assert "Did you mean 'check'?" in said.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("models",),
+        ("rollback", "coating"),
+        ("users", "list"),
+        ("users", "remove", "anna"),
+        ("users", "password", "anna", "--generate"),
+        ("audit", "show"),
+    ],
+)
+def test_a_store_that_is_not_there_is_not_made_to_be_read(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    nowhere = tmp_path / "mistyped"
+    asked = CliRunner().invoke(app, [*words, "--data", str(nowhere)])
+    assert str(asked.exception) == f"{nowhere}: there is no store; give its folder with --data"
+    assert not nowhere.exists()
+
+
+def test_people_are_added_before_the_first_start(tmp_path: Path) -> None:
+    store = ["--data", str(tmp_path / "store")]
+    added = CliRunner().invoke(app, ["users", "add", "anna", "--generate", *store])
+    assert added.exit_code == 0
+    listed = CliRunner().invoke(app, ["users", "list", *store])
+    assert "anna" in listed.output

@@ -200,9 +200,9 @@ async def correct(
     )
 
 
-@router.post("/alarms/{identity}/acknowledge", responses=documented(404))
+@router.post("/alarms/{identity}/acknowledge", responses=documented(404, 409))
 async def acknowledge(desk: TheDesk, user: TheUser, identity: str) -> AlarmView:
-    """Say that an alarm was seen; for operators."""
+    """Say that an alarm was seen; for operators. A shelved one is not: end that first."""
     return await desk.acknowledge(user, identity)
 
 

@@ -10,11 +10,13 @@ from typing import Any, Final
 from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from twin.api import acting, operation, problems, reading, replaying, session, streaming
-from twin.api.headers import Headers
-from twin.api.problems import Problem
-from twin.desk import Desk
+from twin.api.headers import API, Headers
+from twin.api.problems import Problem, RefusedError
+from twin.desk import Desk, UnknownError
 
 PREFIX: Final = "/api/v1"
 PARTS: Final = (session, reading, streaming, acting, replaying)
@@ -47,7 +49,7 @@ def make_app(desk: Desk, secure: bool = False) -> FastAPI:
     for part in PARTS:
         app.include_router(part.router, prefix=PREFIX)
     app.include_router(operation.router)
-    problems.install(app, _methods)
+    problems.install(app)
     app.add_middleware(Headers, secure=secure, refused=desk.door.refused)
     made: list[bytes] = []
 
@@ -58,13 +60,34 @@ def make_app(desk: Desk, secure: bool = False) -> FastAPI:
             made.append(await asyncio.to_thread(lambda: json.dumps(_openapi(app)).encode()))
         return Response(made[0], media_type="application/json")
 
+    # last of ours: a dashboard that is mounted on all paths would take these for pages
+    for path in (f"{API}{{rest:path}}", "/healthz", "/readyz", "/metrics"):
+        app.router.routes.append(Route(path, _Otherwise(app)))
     return app
 
 
-def _methods(path: str) -> set[str]:
+class _Otherwise:
+    """Refuses what no route took, whatever its method: the path is unknown, or has other methods.
+
+    Args:
+        app: whose routes there are.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, methods = scope["path"], _methods(self._app, scope["path"])
+        if not methods:
+            raise UnknownError(f"there is nothing at {path}; {PREFIX}/openapi.json lists what there is")
+        allowed = ", ".join(sorted(methods))
+        raise RefusedError(405, "other-method", f"{path} takes {allowed} only", Allow=allowed)
+
+
+def _methods(app: FastAPI, path: str) -> set[str]:
     """The methods of all routes of a path."""
     routes = [(PREFIX, route) for part in PARTS for route in part.router.routes]
-    routes += [("", route) for route in operation.router.routes]
+    routes += [("", route) for route in (*operation.router.routes, *app.routes)]
     found: set[str] = set()
     for prefix, route in routes:
         if isinstance(route, APIRoute) and route.path_regex.match(path.removeprefix(prefix)):

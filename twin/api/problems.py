@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -37,12 +37,7 @@ _ASIDE: Final = re.compile(r"( after validation)?, (unable|got|not) .*")
 """What tells of pydantic's ways, not of the value."""
 _ALTERNATIVE: Final = re.compile(r"constrained-\w+|literal\[.*\]")
 """What pydantic calls one of several types that a value may have."""
-_BARE: Final = {
-    400: "the body cannot be read; send JSON in UTF-8",
-    404: "there is nothing at this address; /api/v1/openapi.json lists what there is",
-    405: "this address does not take that method; see Allow",
-}
-"""What is said where only a phrase of HTTP is known."""
+UNREADABLE: Final = "the body cannot be read; send JSON in UTF-8"
 log = structlog.get_logger()
 
 
@@ -106,13 +101,8 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def install(app: FastAPI, methods: Callable[[str], set[str]]) -> None:
-    """Answer every error of the desk, and everything unexpected, with a problem document.
-
-    Args:
-        app: the application.
-        methods: of all routes that a path has.
-    """
+def install(app: FastAPI) -> None:
+    """Answer every error of the desk, and everything unexpected, with a problem document."""
 
     def told(request: Request, what: str, **details: object) -> None:
         client = request.client.host if request.client is not None else "unknown"
@@ -181,15 +171,10 @@ def install(app: FastAPI, methods: Callable[[str], set[str]]) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        headers = dict(error.headers or {})
         if error.status_code == 413:
             told(request, "large request refused", path=request.url.path)
-        if error.status_code == 405:
-            headers["Allow"] = ", ".join(sorted(methods(request.url.path)))
-        said = str(error.detail)
-        if error.status_code == 400 or said == HTTPStatus(error.status_code).phrase:
-            said = _BARE.get(error.status_code, said)
-        return problem(error.status_code, "http", said, headers)
+        said = UNREADABLE if error.status_code == 400 else str(error.detail)
+        return problem(error.status_code, "http", said, error.headers)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:

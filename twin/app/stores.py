@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from surrogates.onnx_model import OnnxSurrogate
 from twin.app.line import model_path
@@ -22,6 +22,9 @@ from twin.store import OpenHistorian
 if TYPE_CHECKING:
     from connectors.influxdb import InfluxHistorian
     from connectors.victoria_metrics import VictoriaMetricsHistorian
+
+LEDGER: Final = "ledger.sqlite"
+"""In the folder of a store."""
 
 
 def open_historian(line: LineConfiguration, folder: Path) -> OpenHistorian:
@@ -79,10 +82,20 @@ def _server_historian(
     return VictoriaMetricsHistorian(at, line.name, line.tag_table(), line.store.retention)
 
 
+def require_store(folder: Path) -> None:
+    """For those who read what a service keeps, or take it back: opening a ledger would make one.
+
+    Raises:
+        ValueError: there is none in the folder.
+    """
+    if not (folder / LEDGER).exists():
+        raise ValueError(f"{folder}: there is no store; give its folder with --data")
+
+
 def open_ledger(folder: Path) -> Ledger:
     """The ledger in the folder of a store, whether a service runs on it or not."""
     folder.mkdir(parents=True, exist_ok=True)
-    return Ledger(f"sqlite:///{folder / 'ledger.sqlite'}")
+    return Ledger(f"sqlite:///{folder / LEDGER}")
 
 
 def open_registry(line: LineConfiguration, beside: Path, folder: Path) -> Registry:

@@ -15,7 +15,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from twin.app.stores import open_ledger
+from twin.app.stores import open_ledger, require_store
 from twin.audit import verify as follow
 from twin.cli.terminal import Json, out
 from twin.ingest import NANOSECONDS
@@ -94,8 +94,7 @@ def export(
 @contextmanager
 def _ledger(data: Path) -> Iterator[Ledger]:
     """The ledger of a store, whether a service runs on it or not."""
-    if not (data / "ledger.sqlite").exists():
-        raise ValueError(f"{data}: there is no store; give its folder with --data")
+    require_store(data)
     with open_ledger(data) as ledger:
         yield ledger
 

@@ -15,7 +15,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from twin.app.stores import open_registry
+from twin.app.stores import open_registry, require_store
 from twin.cli.terminal import Json, out
 from twin.configuration import bundled, load
 from twin.registry import Registry
@@ -44,14 +44,14 @@ def promote(
 
 def rollback(step: Step, data: Data = None, line: Line = None, by: By = None) -> None:
     """Return to the model that predicted a step before the last promotion."""
-    with _registry(line, data) as registry:
+    with _registry(line, data, kept=True) as registry:
         version = registry.roll_back(time.time_ns(), step, by or _user())
     out.print(f"{step} is predicted by model {version} again", highlight=False)
 
 
 def models(data: Data = None, line: Line = None, as_json: Json = False) -> None:
     """Say which model predicts each step, since when, by whom, and on what evidence."""
-    with _registry(line, data) as registry:
+    with _registry(line, data, kept=True) as registry:
         listed = [_entry(registry, step) for step in registry.in_use()]
     if as_json:
         typer.echo(json.dumps(listed))
@@ -92,10 +92,18 @@ def _entry(registry: Registry, step: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _registry(config: Path | None, data: Path | None) -> Iterator[Registry]:
+def _registry(config: Path | None, data: Path | None, *, kept: bool = False) -> Iterator[Registry]:
+    """The registry in a store, which there has to be where something `kept` is asked for.
+
+    Raises:
+        ValueError: there is none.
+    """
     path = config or bundled("line.yaml")
     line = load(path)
-    registry = open_registry(line, path.parent, data or line.store.folder)
+    folder = data or line.store.folder
+    if kept:
+        require_store(folder)
+    registry = open_registry(line, path.parent, folder)
     with registry.ledger:
         yield registry
 

@@ -48,7 +48,12 @@ def run(
     ] = 0,
     record: Annotated[Path | None, typer.Option(help="Record into this new folder.")] = None,
     port: Annotated[
-        int | None, typer.Option(help="Of dashboard and API, instead of the configured one.")
+        int | None,
+        typer.Option(
+            help="Of dashboard and API, instead of the configured one; 0 takes a free one.",
+            min=0,
+            max=65_535,
+        ),
     ] = None,
 ) -> None:
     """Run the twin beside a line until Ctrl-C."""
@@ -86,20 +91,23 @@ async def _run(
         registry,
         load_challengers(line, path.parent),
     )
-    desk = build_desk(service, registry, folder)
-    address = serve_api(service, desk, line.api, port)
-    for said in introduce(desk, address, folder):
-        log.info("api", said=said)
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(each, service.stop)
-    switch = RecordingSwitch(service, folder / "recordings")
+    with contextlib.ExitStack() as stack:
+        stack.callback(service.store.close)
+        desk = build_desk(service, registry, folder)
+        stack.callback(desk.close)
+        address = serve_api(service, desk, line.api, port)
+        for said in introduce(desk, address, folder):
+            log.info("api", said=said)
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(each, service.stop)
+        switch = RecordingSwitch(service, folder / "recordings")
+        stack.callback(switch.stop)
 
-    def press(key: str) -> None:
-        switch.press(key)
-        decide(service, key)
+        def press(key: str) -> None:
+            switch.press(key)
+            decide(service, key)
 
-    try:
         if record is not None:
             switch.start(record)
         async with operated(service, path, folder), asyncio.TaskGroup() as tasks:
@@ -113,7 +121,3 @@ async def _run(
                         picture = view(service, line.name, keys=DECISIONS)
                         display.update(Group(picture, switch.text(), Text(address)), refresh=True)
                         await asyncio.wait({running}, timeout=0.5)
-    finally:
-        switch.stop()
-        desk.close()
-        service.store.close()

@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 
 from twin.app.line import read_line
-from twin.app.stores import open_ledger
+from twin.app.stores import open_ledger, require_store
 from twin.cli.terminal import Config, err, out
 from twin.configuration import bundled
 from twin.desk import Desk
@@ -42,8 +42,23 @@ def introduce(desk: Desk, address: str, folder: Path) -> list[str]:
     return said
 
 
+def _folder(config: Path | None, data: Path | None) -> Path:
+    return data or read_line(config or bundled("line.yaml")).store.folder
+
+
 def _ledger(config: Path | None, data: Path | None) -> Ledger:
-    return open_ledger(data or read_line(config or bundled("line.yaml")).store.folder)
+    """The ledger of a store; there need not be one, as people are added before the first start."""
+    return open_ledger(_folder(config, data))
+
+
+def _ledger_kept(config: Path | None, data: Path | None) -> Ledger:
+    """The ledger of a store that there is.
+
+    Raises:
+        ValueError: there is none.
+    """
+    require_store(_folder(config, data))
+    return _ledger(config, data)
 
 
 def _audit(ledger: Ledger, what: str, name: str, **details: object) -> None:
@@ -93,7 +108,7 @@ def add(
 @users.command("list")
 def list_(config: Config = None, data: Data = None) -> None:
     """List users and tokens."""
-    with _ledger(config, data) as ledger:
+    with _ledger_kept(config, data) as ledger:
         accounts = Users(ledger).accounts()
     if not accounts:
         err.print("there are no users; add one with: twin users add NAME")
@@ -108,7 +123,7 @@ def list_(config: Config = None, data: Data = None) -> None:
 @users.command()
 def remove(name: str, config: Config = None, data: Data = None) -> None:
     """Remove a user or a token; open sessions end."""
-    with _ledger(config, data) as ledger:
+    with _ledger_kept(config, data) as ledger:
         Users(ledger).remove(name)
         _audit(ledger, "remove user", name)
 
@@ -118,7 +133,7 @@ def password(
     name: str, generate: Generate = False, config: Config = None, data: Data = None
 ) -> None:
     """Give a user another password; open sessions end."""
-    with _ledger(config, data) as ledger:
+    with _ledger_kept(config, data) as ledger:
         chosen = _password(generate)
         Users(ledger).set_password(name, chosen)
         _audit(ledger, "change password", name)

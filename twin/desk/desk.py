@@ -384,14 +384,22 @@ class Desk(Reader):
         return self.book.view(self.book.document(found))
 
     async def acknowledge(self, user: User, alarm: str) -> AlarmView:
-        """Say that an alarm was seen.
+        """Say that an alarm was seen; who comes second is told who was first.
 
         Raises:
             NotAllowedError: the user is no operator.
             UnknownError: there is no such alarm.
+            ValueError: it is shelved.
         """
         self._allow(user, "operator", "acknowledge alarm", {"alarm": alarm})
         found = self._alarm(alarm)
+        if found.state == "shelved":
+            because = "it is shelved; end that first"
+            details = {"alarm": alarm, "because": because}
+            self.audited(user.name, "refused: acknowledge", details)
+            raise ValueError(because)
+        if found.state == "acknowledged":
+            return found
         self._service.acknowledge(alarm, user.name)
         return self._alarm(alarm, found)
 
@@ -405,6 +413,8 @@ class Desk(Reader):
         """
         self._allow(user, "operator", "shelve alarm", {"alarm": alarm})
         found = self._alarm(alarm)
+        if seconds <= 0 and found.state != "shelved":
+            return found
         self._service.shelve(alarm, seconds, user.name)
         return self._alarm(alarm, found)
 

@@ -52,6 +52,8 @@ from twin.trust import ModeChange
 Result = TypeVar("Result")
 PIECE: Final = 3600 * NANOSECONDS
 """Stored time that is read at once, ns."""
+WIDEST: Final = 24 * PIECE
+"""As much at once where nothing was stored before, ns: what then comes still fits into memory."""
 MOST_QUESTIONS: Final = 8
 """Questions to the models that may wait for their thread."""
 Which = Literal["open", "history", "decided"]
@@ -244,7 +246,7 @@ class Reader:
     async def samples(
         self, names: Sequence[str], start: int, end: int
     ) -> AsyncIterator[SampleBatch]:
-        """Stored samples as they came, SI, in pieces of an hour.
+        """Stored samples as they came, SI, in pieces of an hour, or of up to a day after a gap.
 
         Args:
             names: of tags.
@@ -259,9 +261,13 @@ class Reader:
         wanted = chosen(tags, names, "time")
         kept = int(self._shown.core.line.store.retention * NANOSECONDS)
         start, end = max(start, now - kept, 0), min(end, now + kept)
+        width = PIECE
         while start < end:
-            until = min(start + PIECE, end)
-            yield await self._read(partial(_stored, wanted, start, until))
+            until = min(start + width, end)
+            piece = await self._read(partial(_stored, wanted, start, until))
+            yield piece
+            # the store is asked a few times for long stretches without anything
+            width = PIECE if len(piece) else min(2 * width, WIDEST)
             start = until
 
     async def rolls(self) -> tuple[RollView, ...]:

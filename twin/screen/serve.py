@@ -12,7 +12,13 @@ from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI, HTTPException, Query, Request, WebSocket
-from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from nicegui import app as nicegui_app
 from nicegui import ui
 from nicegui.elements.echart import EChart
@@ -109,6 +115,8 @@ class Screen:
         self._replay_page()
         self._login_page()
         self._data(app)
+        # nicegui's own page would be kept for a minute for every address that somebody tries
+        nicegui_app.add_exception_handler(404, self._no_page)
         ui.run_with(
             app,
             title="linetwin",
@@ -117,6 +125,13 @@ class Screen:
             show_welcome_message=False,
             binding_refresh_interval=None,
             reconnect_timeout=20.0,
+        )
+
+    async def _no_page(self, request: Request, _: Exception) -> Response:
+        words, _theme = self._settings(request)
+        said = words("no_page")
+        return HTMLResponse(
+            f"<!doctype html><title>404</title><p>{said} <a href='/'>linetwin</a>", 404
         )
 
     def close(self) -> None:

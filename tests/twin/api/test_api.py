@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from tests.in_process import EPOCH, ROOT
 from tests.servers import until
 from tests.twin.api.client import PASSWORD, Asked, asked
+from twin.alarms import Report
 from twin.api.headers import LARGEST
 from twin.api.problems import FORMS, _sentence
 from twin.api.replaying import Control
@@ -63,7 +64,8 @@ async def test_api_desk_and_historian_say_the_same_numbers(api: Asked) -> None:
     samples = pa.ipc.open_stream(raw.content).read_all()
     assert samples["value"].to_numpy() == pytest.approx(stored.value * 1e3, rel=1e-12)
     assert samples["time"].cast(pa.int64()).to_numpy() == pytest.approx(stored.time, abs=0)
-    raw = await api.viewer.get("/samples", params={"names": [name], "format": "csv", **WHOLE})
+    ever = {"names": [name], "format": "csv", "start": "0001-01-01T00:00:00Z"}
+    raw = await api.viewer.get("/samples", params=ever)
     assert raw.text.count("\n") == len(stored) + 1
     snapshot = (await api.viewer.get("/stream")).json()
     assert snapshot["line"] == (await desk.line()).model_dump(mode="json")
@@ -255,6 +257,25 @@ async def test_every_response_is_guarded(api: Asked) -> None:
     assert (await api.audited()).count(("", "large request refused")) == 1
 
 
+async def test_a_shelved_alarm_is_not_acknowledged(api: Asked) -> None:
+    report = Report(EPOCH, "store", "not writing", "historian", True, "high", "", ("disk full",))
+    api.served.service.report(report)
+    (alarm,) = (await api.viewer.get("/alarms")).json()
+    here = f"/alarms/{alarm['id']}"
+    shelved = await api.operator.post(f"{here}/shelve", json={"seconds": 600})
+    assert (shelved.json()["state"], shelved.json()["by"]) == ("shelved", "operator")
+    refused = await api.operator.post(f"{here}/acknowledge")
+    assert (refused.status_code, refused.json()["type"]) == (
+        409,
+        "urn:linetwin:problem:cannot-be-used",
+    )
+    assert refused.json()["detail"] == "it is shelved; end that first"
+    ended = await api.engineer.post(f"{here}/shelve", json={"seconds": 0})
+    assert (ended.json()["state"], ended.json()["by"]) == ("unacknowledged", "")
+    seen = await api.operator.post(f"{here}/acknowledge")
+    assert (seen.json()["state"], seen.json()["by"]) == ("acknowledged", "operator")
+
+
 async def test_times_are_words_and_methods_are_named(api: Asked) -> None:
     for start in ("0.5", "1767225600", "yesterday"):
         refused = await api.viewer.get("/events", params={"start": start})
@@ -347,7 +368,7 @@ async def test_what_does_not_fit_in_an_address_is_said_in_sentences(api: Asked) 
         "along should be 'time' or 'web'",
     ]
     nowhere = (await api.viewer.get("/nowhere")).json()
-    assert nowhere["detail"].startswith("there is nothing at this address")
+    assert nowhere["detail"].startswith("there is nothing at /api/v1/nowhere; /api/v1/openapi")
 
 
 def test_of_several_types_that_a_value_may_have_none_is_named() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tests.service_in_process import ServedLine, served_line
 from twin.alarms import Report
 from twin.desk import DecidedError, Entry, ImplausibleError, UnknownError, Wish
 from twin.editing import EditRefusedError
+from twin.samples import SampleBatch
 from twin.users import NotAllowedError, User
 
 VIEWER, OPERATOR = User("vera", "viewer"), User("otto", "operator")
@@ -116,6 +118,34 @@ async def test_a_trend_of_nothing_is_refused_or_empty(served: ServedLine) -> Non
         await trend(["coater.pump_flow"], 0, 1, 0)
     nothing = await trend(["coater.pump_flow"], 5, 5)
     assert [len(each.at) for each in nothing.series] == [0]
+
+
+async def test_samples_of_all_time_ask_the_store_a_few_times(
+    served: ServedLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, core, now = served.service.store, served.service.core, served.clock.time
+    hour, day = 3600 * 10**9, 86400 * 10**9
+    oldest = now - int(core.line.store.retention * 10**9)
+    times = [oldest, oldest + hour - 1, oldest + hour, now - 40 * day, now - day - 1, now - 1, now]
+    tag = core.tags.index(PUMP)
+    kept = SampleBatch.of([tag] * len(times), times, np.arange(len(times)))
+    await store.call(lambda: store.historian.append(kept))
+    spans, read = [], store.historian.read
+
+    def counted(tags: Sequence[int], start: int, end: int) -> SampleBatch:
+        spans.append(end - start)
+        return read(tags, start, end)
+
+    monkeypatch.setattr(store.historian, "read", counted)
+    pieces = [each async for each in served.desk.samples([PUMP], -(2**66), 2**66)]
+    assert np.concatenate([each.time for each in pieces]).tolist() == times
+    assert np.concatenate([each.value for each in pieces]).tolist() == list(range(len(times)))
+    assert sum(spans) == 2 * (now - oldest)
+    # retention is 90 days, and as long in the future is looked at
+    assert len(spans) < 230
+    # after something was found it is an hour again
+    assert max(spans) == day
+    assert spans[:3] == [hour, hour, hour]
 
 
 async def test_two_people_decide_at_once(served: ServedLine) -> None:
@@ -306,12 +336,25 @@ async def test_alarms_are_seen_and_shelved(served: ServedLine) -> None:
     seen = await served.desk.acknowledge(OPERATOR, alarm.id)
     assert (seen.state, seen.by) == ("acknowledged", "otto")
     assert (await served.desk.line()).todo.kind == "nothing"
+    # the second changes nothing, nor does ending what has not begun
+    assert await served.desk.acknowledge(SECOND, alarm.id) == seen
+    assert await served.desk.shelve(SECOND, alarm.id, 0) == seen
     with pytest.raises(ValueError, match="24 h at most"):
         await served.desk.shelve(OPERATOR, alarm.id, 100_000)
     shelved = await served.desk.shelve(OPERATOR, alarm.id, 60)
     assert shelved.until is not None
+    with pytest.raises(ValueError, match="it is shelved; end that first"):
+        await served.desk.acknowledge(SECOND, alarm.id)
+    assert (await served.desk.line()).alarms == (shelved,)
     with pytest.raises(UnknownError):
         await served.desk.acknowledge(OPERATOR, "store:away:nothing:1")
     await until(lambda: not served.service.entries.waiting)
     assert [each.state for each in await served.desk.alarm_history()] == ["shelved"]
-    assert ("vera", "refused: acknowledge alarm") in await audited(served)
+    done = [each for each in await audited(served) if re.search("acknowledge|shelve", each[1])]
+    assert done == [
+        ("olga", "refused: acknowledge"),
+        ("otto", "shelve"),
+        ("otto", "refused: shelve"),
+        ("otto", "acknowledge"),
+        ("vera", "refused: acknowledge alarm"),
+    ]

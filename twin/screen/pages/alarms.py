@@ -66,7 +66,7 @@ def _standing(visit: Visit, alarms: tuple[AlarmView, ...], again: Callable[[], o
             else:
                 await visit.desk.shelve(await visit.person(), alarm.id, seconds)
         except (NotAllowedError, UnknownError, ValueError) as error:
-            say(words("failed_to", why=str(error)), bad=True)
+            say(words("failed_to", why=words.sentence(str(error))), bad=True)
         again()
 
     def actions(alarm: AlarmView) -> None:

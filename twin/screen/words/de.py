@@ -17,6 +17,7 @@ WORDS: Final[dict[str, str]] = {
     "health": "Zustand",
     "users": "Benutzer",
     "login": "Anmelden",
+    "no_page": "Diese Seite gibt es nicht.",
     # frame
     "to_content": "Zum Inhalt",
     "navigation": "Seiten",
@@ -465,6 +466,8 @@ PHRASES: Final[tuple[tuple[str, str], ...]] = (
     (r"no gauge has read (?P<name>.+) yet", "noch hat kein Messgerät gelesen: {name}"),
     (r"inputs outside the model's domain", "Eingänge außerhalb des Modellbereichs"),
     (r"an input is missing", "ein Eingang fehlt"),
+    (r"it is shelved", "er ist zurückgestellt"),
+    (r"end that first", "das zuerst aufheben"),
     (r"no reading of (?P<name>.+)", "keine Messung: {name}"),
     (r"a write failed: (?P<rest>.+)", "Schreiben gescheitert: {rest}"),
     (r"set by (?P<who>.+)", "gesetzt von {who}"),

@@ -17,6 +17,7 @@ WORDS: Final[dict[str, str]] = {
     "health": "Health",
     "users": "Users",
     "login": "Sign in",
+    "no_page": "There is no such page.",
     # frame
     "to_content": "To the content",
     "navigation": "Pages",
