@@ -79,7 +79,9 @@ class _Otherwise:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, methods = scope["path"], _methods(self._app, scope["path"])
         if not methods:
-            raise UnknownError(f"there is nothing at {path}; {PREFIX}/openapi.json lists what there is")
+            raise UnknownError(
+                f"there is nothing at {path}; {PREFIX}/openapi.json lists what there is"
+            )
         allowed = ", ".join(sorted(methods))
         raise RefusedError(405, "other-method", f"{path} takes {allowed} only", Allow=allowed)
 
