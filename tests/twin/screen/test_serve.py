@@ -37,7 +37,7 @@ async def test_what_is_not_there_is_said_and_not_kept(browser: httpx.AsyncClient
         assert unknown.status_code == 404, path
         assert unknown.headers["content-type"] == "application/problem+json"
         assert unknown.json()["type"] == "urn:linetwin:problem:unknown"
-        assert unknown.json()["detail"] == f"there is no {path}"
+        assert unknown.json()["detail"].startswith(f"there is nothing at {path}; ")
     for method, path, allowed in (
         ("DELETE", "/api/v1/line", "GET"),
         ("HEAD", "/api/v1/line", "GET"),
