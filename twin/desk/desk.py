@@ -391,7 +391,7 @@ class Desk(Reader):
             UnknownError: there is no such alarm.
             ValueError: it is shelved.
         """
-        self._allow(user, "operator", "acknowledge alarm", {"alarm": alarm})
+        self._allow(user, "operator", "acknowledge", {"alarm": alarm})
         found = self._alarm(alarm)
         if found.state == "shelved":
             because = "it is shelved; end that first"
@@ -411,7 +411,7 @@ class Desk(Reader):
             UnknownError: there is no such alarm.
             ValueError: for too long.
         """
-        self._allow(user, "operator", "shelve alarm", {"alarm": alarm})
+        self._allow(user, "operator", "shelve", {"alarm": alarm})
         found = self._alarm(alarm)
         if seconds <= 0 and found.state != "shelved":
             return found

@@ -356,5 +356,5 @@ async def test_alarms_are_seen_and_shelved(served: ServedLine) -> None:
         ("otto", "shelve"),
         ("otto", "refused: shelve"),
         ("otto", "acknowledge"),
-        ("vera", "refused: acknowledge alarm"),
+        ("vera", "refused: acknowledge"),
     ]

@@ -6,11 +6,13 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Formatter
-from typing import get_args
+from typing import get_args, get_type_hints
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from connectors.refusal import RefusedError
+from twin import ledger
 from twin.alarms import State
 from twin.configuration import bundled, load
 from twin.control_chart import LASTING, Shift, evidence
@@ -39,6 +41,26 @@ def test_every_key_that_a_page_asks_for_is_there() -> None:
 
 def test_every_state_of_an_alarm_has_a_word() -> None:
     assert set(get_args(State)) <= en.WORDS.keys()
+
+
+def test_german_has_words_for_all_that_is_audited() -> None:
+    source = "".join(file.read_text() for file in (SOURCES.parent).rglob("*.py"))
+    calls = (
+        r"audited\(\s*[\w.]+",
+        r"audit\(\s*[\w.()]+,\s*\w+",
+        r"_audit\(\s*[\w.]+",
+        r"_allow\(user, \"\w+\"",
+        r"_do\([^\n]+, by",
+        r"told\(request",
+    )
+    done = {what for call in calls for what in re.findall(rf'{call}, "([a-z ]+)"', source)}
+    done |= set(re.findall(r'refused\("([a-z ]+)"', source))
+    done |= {ledger.WRITE_BEGINS, *ledger.WRITE_ENDS, ledger.MODE_SET, "accept", "reject"}
+    done |= set(get_args(get_type_hints(RefusedError.__init__)["what"]))
+    done |= {"enter laboratory value", "correct laboratory value"}
+    assert done == de.ACTS.keys()
+    assert Words("de").act("refused: acknowledge") == "verweigert: Alarm quittiert"
+    assert Words("en").act("refused: acknowledge") == "refused: acknowledge"
 
 
 def test_what_browsers_say_is_in_the_tables() -> None:

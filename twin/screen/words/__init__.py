@@ -78,7 +78,7 @@ class Words:
     def act(self, what: str) -> str:
         """What somebody did, as the audit names it."""
         acts = _TABLES[self.language].ACTS
-        refused = what.removeprefix("refused to ")
+        refused = what.removeprefix("refused: ")
         said: str = acts.get(refused, refused)
         return str(said) if refused == what else self("was_refused", what=said)
 
