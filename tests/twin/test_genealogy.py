@@ -53,7 +53,7 @@ class Line:
                 tags, seconds, values = zip(*now, strict=True)
                 times = [EPOCH + round(second * S) for second in seconds]
                 batch = SampleBatch.of([TAGS[tag] for tag in tags], times, values)
-                self.found.append(self.tracker.feed(batch))
+                self.found.append(self.tracker.feed(batch, batch.time))
         return self
 
     @property
@@ -183,7 +183,8 @@ def test_another_roll_opens_the_bias_whichever_was_taken_first() -> None:
     coater = [("coater.web_length", float(t), float(t)) for t in range(130)]
     tags, seconds, values = zip(*sorted([*rolls, *coater], key=lambda t: t[1]), strict=True)
     times = [EPOCH + round(second * S) for second in seconds]
-    core.tracker.feed(SampleBatch.of([TAGS[tag] for tag in tags], times, values))
+    batch = SampleBatch.of([TAGS[tag] for tag in tags], times, values)
+    core.tracker.feed(batch, batch.time)
 
     def fresh(segments: Sequence[int], before: Sequence[int]) -> list[bool]:
         time = np.full(len(segments), EPOCH + 130 * S)
