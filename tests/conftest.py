@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,9 @@ LIVE = (
     "system/test_serving.py",
 )
 """What runs against the clock: beside calculations it keeps time, beside its like it may not."""
+
+# as `twin` sets it, before anything loads numpy
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @pytest.hookimpl(optionalhook=True)

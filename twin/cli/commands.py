@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -180,6 +181,8 @@ def _twin() -> None:
 
 def main() -> None:
     """Entry point: errors of people are sentences, not tracebacks."""
+    # matrices here are small: more threads of OpenBLAS only spin, a third of what the core costs
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app()
     except Exception as error:
