@@ -8,13 +8,14 @@ from typing import Final
 import numpy as np
 
 from twin.alarms import Alarm
+from twin.batches import BatchPrediction
 from twin.comparison import Comparison
 from twin.configuration.models import LineConfiguration
 from twin.conformal import GAUSSIAN
 from twin.core import CoreEvent
 from twin.genealogy import BatchReleased, Milestone
 from twin.ports import Event, Surrogate
-from twin.prediction import BatchPrediction, Prediction
+from twin.prediction import Prediction
 from twin.promise import Judgement
 from twin.samples import Floats, Ints, SampleBatch
 from twin.tags import TagTable

@@ -15,6 +15,7 @@ import numpy as np
 
 from twin.advice import Advisor
 from twin.alarms import Acknowledged, Alarm, AlarmBook, Priority, Report, Shelved
+from twin.batches import BatchPrediction
 from twin.comparison import Comparator, Comparison, gauge_columns, make_estimators
 from twin.configuration.models import LineConfiguration, Mode
 from twin.diagnosis import Diagnosis, Doubt
@@ -27,7 +28,7 @@ from twin.intervention import Decided, FellSilent, Intervention, ModelUsed, Mode
 from twin.material import MaterialTable
 from twin.passage import Passage
 from twin.ports import Surrogate, WriteOutcome
-from twin.prediction import BatchPrediction, Prediction, Predictor, input_columns
+from twin.prediction import Prediction, Predictor, input_columns
 from twin.promise import Judgement, Promises
 from twin.recommendation import Change, Recommendation, State
 from twin.samples import Ints, OfflineMeasurement, SampleBatch
@@ -261,7 +262,7 @@ class Core:
             events.append(released)
             for name, step in self.line.steps.items():
                 if step.runs_on == released.batches:
-                    events.append(self.predictor.predict_batch(name, released))
+                    events.append(self.predictor.batches.predict(name, released))
         events += self._follow(tracked)
         while self._waiting and self._waiting[0][0] <= until:
             known, _, measurement = heapq.heappop(self._waiting)

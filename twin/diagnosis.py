@@ -503,7 +503,7 @@ class Diagnosis:
                     )
             else:
                 batch = int(self._tracker.batch_at(config.runs_on, here, when)[0])
-                values = self._predictor.mixed(step, batch)
+                values = self._predictor.batches.told(step, batch)
                 found |= {f"{step}.{n}": v for n, v in zip(inputs, values, strict=True)}
         return found
 

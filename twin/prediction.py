@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 
+from twin.batches import Batches
 from twin.configuration.models import InputConfiguration, LineConfiguration
 from twin.conformal import Margin
 from twin.estimation import BiasEstimator
-from twin.genealogy import MOST_KEPT, BatchReleased
 from twin.material import MaterialTable
 from twin.passage import Column, Passage
 from twin.ports import Surrogate
@@ -61,17 +60,6 @@ class Prediction:
     """Whether it knows those that `corrected` is made of, with offsets that gauges found."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchPrediction:
-    """What the mixing surrogate says of a slurry batch."""
-
-    step: str
-    batch: int
-    time: int
-    mean: Floats
-    in_domain: bool
-
-
 def station_web(line: LineConfiguration, station: str) -> tuple[str, float, float]:
     """The web of a station, and its entry and exit on the web path, m.
 
@@ -109,10 +97,6 @@ def _in_si(line: LineConfiguration, name: str, value: float) -> float:
     return value * scale + offset
 
 
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
-
-
 class Predictor:
     """Gathers each step's inputs by material, predicts, and remembers what it predicted from.
 
@@ -137,10 +121,10 @@ class Predictor:
             step: [(name, line.source_of(step, name)) for name in surrogates[step].inputs]
             for step in line.steps
         }
+        self.batches = Batches(line, surrogates)
         self.margins = {name: Margin() for name in estimators}
         """By `step.output`, the factor by which the estimators' sigma are wrong on this line."""
         self._recent: dict[str, deque[Prediction]] = {step: deque() for step in line.steps}
-        self._batches: dict[str, dict[int, tuple[int, Floats]]] = {step: {} for step in line.steps}
         self.wrong_inputs = {
             f"{step}.{output}": surrogates[step].inputs.index(made.correction)
             for step, config in line.steps.items()
@@ -164,7 +148,6 @@ class Predictor:
         }
         """By `step.output` the other outputs up to whose values, SI, a gauge reads it."""
         self._kept = dict.fromkeys(line.steps, 0)
-        self._revised: dict[tuple[str, int], tuple[int, float]] = {}
         self._revoked: dict[str, list[tuple[int, Ints]]] = {}
         last = {
             step: max(
@@ -183,32 +166,6 @@ class Predictor:
         self.exits = {step: column.end for step, column in last.items()}
         """Per step the end of that station on its web, m."""
 
-    def batch_inputs(self) -> dict[str, list[str]]:
-        """Per kind of batch the tags that its step needs."""
-        return {
-            step.runs_on: [source.tag or "" for _, source in self._sources[name]]
-            for name, step in self._line.steps.items()
-            if step.runs_on in self._line.batches
-        }
-
-    def predict_batch(self, step: str, released: BatchReleased) -> BatchPrediction:
-        """Predict the structure parameters of a slurry batch."""
-        said = self._surrogates[step].predict(released.inputs[None, :])
-        values = dict(zip(self._surrogates[step].outputs, said.mean[0].tolist(), strict=True))
-        # a recipe value that later steps read, such as the solids content, passes through
-        inputs = dict(zip(self._surrogates[step].inputs, released.inputs.tolist(), strict=True))
-        known = released.time, np.array([*values.values(), *inputs.values()])
-        _keep(self._batches[step], released.number, known)
-        return BatchPrediction(
-            step, released.number, released.time, said.mean[0], bool(said.in_domain[0])
-        )
-
-    def of_batch(self, step: str, name: str, batch: int) -> float:
-        """What is predicted of a slurry batch, or its recipe says, SI; NaN where not known."""
-        known = self._batches[step].get(batch)
-        names = [*self._surrogates[step].outputs, *self._surrogates[step].inputs]
-        return math.nan if known is None else float(known[1][names.index(name)])
-
     def revise_batch(
         self, step: str, output: str, batch: int, value: float, time: int
     ) -> dict[str, tuple[int, float, float]]:
@@ -220,7 +177,7 @@ class Predictor:
             By `step.output`, of the last segment of the batch: which, and what the model said of it
             before and after.
         """
-        _keep(self._revised, (f"{step}.{output}", batch), (time, value))
+        self.batches.revise(step, output, batch, value, time)
         changes: dict[str, tuple[int, float, float]] = {}
         kind = self._line.steps[step].runs_on
         for later, sources in self._sources.items():
@@ -500,8 +457,10 @@ class Predictor:
         if source.tag is not None:
             return self._table.value(f"{step}.{name}", segments)
         upstream, _, output = (source.output or "").partition(".")
-        if self._line.steps[upstream].runs_on in self._line.batches:
-            return self._batch_value(upstream, output, segments, time, revised)
+        made_on = self._line.steps[upstream].runs_on
+        if made_on in self._line.batches:
+            batches = self._tracker.batch_at(made_on, segments, time)
+            return self.batches.value(upstream, output, batches, time, revised)
         return self.best_known(upstream, output, segments, time)
 
     def revoke(self, name: str, segments: Ints, time: int) -> None:
@@ -531,12 +490,6 @@ class Predictor:
         """What readings at n times, or predictions of them, say without the foil's part, SI."""
         estimator = self._estimators.get(name)
         return read if estimator is None else estimator.coating(read, time)
-
-    def mixed(self, step: str, batch: int) -> list[float]:
-        """What a step on batches was told of a batch, SI; NaN where it is not known."""
-        known = self._batches[step].get(batch)
-        count = len(self._surrogates[step].inputs)
-        return [np.nan] * count if known is None else known[1][-count:].tolist()
 
     def steady(self, step: str, segments: Ints, time: Ints) -> Bools:
         """Which segments belong to a run of `COMING` that a step made alike, as known at `time`.
@@ -613,24 +566,6 @@ class Predictor:
         noise = np.where(np.isfinite(noise), noise, 0.0)
         return np.maximum(TRANSIENT * np.abs(value), RANGE * noise)
 
-    def _batch_value(
-        self, step: str, output: str, segments: Ints, time: Ints, revised: bool
-    ) -> Floats:
-        batches = self._tracker.batch_at(self._line.steps[step].runs_on, segments, time)
-        surrogate = self._surrogates[step]
-        names = [*surrogate.outputs, *surrogate.inputs]
-        values = np.full(len(segments), np.nan)
-        for batch in np.unique(batches).tolist():
-            known = self._batches[step].get(batch)
-            if known is None:
-                continue
-            here = (batches == batch) & (time >= known[0])
-            values[here] = known[1][names.index(output)]
-            newer = self._revised.get((f"{step}.{output}", batch)) if revised else None
-            if newer is not None:
-                values[here & (time >= newer[0])] = newer[1]
-        return values
-
     def last(self, step: str, time: int) -> tuple[Floats, bool, int] | None:
         """Inputs of the last segment predicted by `time`, whether in domain, and the segment.
 
@@ -665,15 +600,7 @@ class Predictor:
         return {
             "margins": {name: margin.snapshot() for name, margin in self.margins.items()},
             "recent": {step: _columns(recent) for step, recent in self._recent.items()},
-            "batches": {
-                step: {
-                    "numbers": np.array(list(batches), np.int64),
-                    "time": np.array([time for time, _ in batches.values()], np.int64),
-                    "values": np.array([values for _, values in batches.values()]),
-                }
-                for step, batches in self._batches.items()
-            },
-            "revised": [[*of, *revised] for of, revised in self._revised.items()],
+            "batches": self.batches.snapshot(),
             "revoked": {
                 name: [[time, segments] for time, segments in each]
                 for name, each in self._revoked.items()
@@ -688,24 +615,11 @@ class Predictor:
         for step in self._recent:
             self._recent[step] = _predictions(step, state["recent"][step])
             self._kept[step] = sum(len(each.segments) for each in self._recent[step])
-            batches = state["batches"][step]
-            known = zip(batches["time"].tolist(), batches["values"], strict=True)
-            self._batches[step] = dict(zip(batches["numbers"].tolist(), known, strict=True))
-        self._revised = {
-            (name, batch): (time, value) for name, batch, time, value in state["revised"]
-        }
+        self.batches.restore(state["batches"])
         self._revoked = {
             name: [(time, segments) for time, segments in each]
             for name, each in state["revoked"].items()
         }
-
-
-def _keep(known: dict[_Key, _Value], of: _Key, value: _Value) -> None:
-    """Put the newest last, and forget the oldest with the batches that the hose forgets."""
-    known.pop(of, None)
-    known[of] = value
-    if len(known) > MOST_KEPT:
-        del known[next(iter(known))]
 
 
 def _columns(predictions: Iterable[Prediction]) -> Snapshot:

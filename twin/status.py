@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from twin.batches import BatchPrediction
 from twin.comparison import Comparison
 from twin.configuration.models import LineConfiguration
 from twin.core import CoreEvent
-from twin.prediction import BatchPrediction, Prediction
+from twin.prediction import Prediction
 from twin.recommendation import Recommendation
 from twin.trust import ModeChange
 from twin.units import to_si

@@ -16,7 +16,7 @@ from simulators.scenario import Scenario, parse_scenario
 from tests.in_process import LineInProcess, line_configuration, make_core
 from tests.twin.streams import BUSY, Heard, busy_stream, cut, end_of, joined
 from tests.twin.test_parity import REVERSAL
-from twin import prediction, snapshot
+from twin import batches, snapshot
 from twin.configuration.models import LineConfiguration
 from twin.core import Core
 from twin.genealogy import BatchReleased
@@ -260,28 +260,25 @@ def test_tags_may_come_go_and_change_their_order(tmp_path: Path) -> None:
 
 
 def test_of_batches_the_newest_are_kept_in_three_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction, "MOST_KEPT", 5)
+    monkeypatch.setattr(batches, "MOST_KEPT", 5)
     core = make_core(line_configuration())
     predictor = core.predictor
     inputs = np.array(core.surrogates["mixing"].domain).mean(axis=1)
     for number in range(1, 9):
-        predictor.predict_batch("mixing", BatchReleased("slurry", number, number * S, inputs))
+        predictor.batches.predict("mixing", BatchReleased("slurry", number, number * S, inputs))
         predictor.revise_batch("mixing", "viscosity", number, 5.0, number * S)
     # a number that is used again is the newest
-    predictor.predict_batch("mixing", BatchReleased("slurry", 4, 9 * S, inputs))
+    predictor.batches.predict("mixing", BatchReleased("slurry", 4, 9 * S, inputs))
     again = make_core(line_configuration()).predictor
     again.restore(predictor.snapshot())
     for each in (predictor, again):
-        state = each.snapshot()
-        assert {name: len(of) for name, of in state["batches"]["mixing"].items()} == {
-            "numbers": 5,
-            "time": 5,
-            "values": 5,
-        }
-        assert state["batches"]["mixing"]["numbers"].tolist() == [5, 6, 7, 8, 4]
+        state = each.snapshot()["batches"]
+        known = state["known"]["mixing"]
+        assert {name: len(of) for name, of in known.items()} == dict.fromkeys(known, 5)
+        assert known["numbers"].tolist() == [5, 6, 7, 8, 4]
         assert len(state["revised"]) == 5
-        assert np.isnan(each.mixed("mixing", 3)).all()
-        assert each.mixed("mixing", 4) == inputs.tolist()
+        assert np.isnan(each.batches.told("mixing", 3)).all()
+        assert each.batches.told("mixing", 4) == inputs.tolist()
 
 
 def test_of_a_long_standstill_little_is_kept() -> None:

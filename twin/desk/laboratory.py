@@ -117,7 +117,7 @@ def doubts(core: Core, measured: OfflineMeasurement) -> list[str]:
     step, name = parameters(core.line)[tag.name]
     if measured.batch is not None:
         where = f"batch {measured.batch}"
-        predicted = core.predictor.of_batch(step, name, measured.batch)
+        predicted = core.predictor.batches.said(step, name, measured.batch)
     else:
         where = f"metre {measured.metre:g} of roll {measured.roll}"
         segment = core.tracker.segment_of(measured.roll or 0, measured.metre or 0.0)

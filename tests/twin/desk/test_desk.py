@@ -285,7 +285,7 @@ async def test_laboratory_values_are_checked_used_and_corrected(served: ServedLi
         "laboratory.adhesion": "roll",
         "laboratory.porosity": "roll",
     }
-    predicted = served.service.core.predictor.of_batch("mixing", "viscosity", 1)
+    predicted = served.service.core.predictor.batches.said("mixing", "viscosity", 1)
     value = predicted * 1000
     wrong = Entry("laboratory.viscosity", value, "Pa*s", served.clock.time, batch=1)
     with pytest.raises(NotAllowedError):
