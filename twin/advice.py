@@ -277,12 +277,16 @@ class Advisor:
         return Recommendation(f"{web}-{time // 1_000_000}", time, web, changes, effects, reason)
 
     def _lasting(self, goal: _Goal, miss: float, time: int) -> float:
-        """By how much all that was known since the last `PATIENCE` segments would miss, SI."""
+        """By how much all that was known since the last `PATIENCE` segments would miss, SI.
+
+        Nothing lasts of which a gauge has said nothing meanwhile, or nothing that holds.
+        """
+        name = f"{goal.step}.{goal.output}"
         left = self._predictor.left(goal.step, time, PATIENCE)
-        if len(left) < PATIENCE:
+        if len(left) < PATIENCE or self._estimators[name].learned < left[0]:
             return 0.0
         moments = np.append(left, time)
-        missed = miss + self._predictor.drift(f"{goal.step}.{goal.output}", moments)
+        missed = miss + self._predictor.drift(name, moments)
         return max(0.0, float((missed * np.sign(miss)).min())) if np.isfinite(missed).all() else 0.0
 
     def _sigma(self, name: str, time: int) -> float:

@@ -22,6 +22,8 @@ MISMATCH: Final = 0.1
 """Share of a change of the model's output by which the change may be another."""
 HISTORY: Final = 8192
 """Measurements whose states are kept: twice what predictions are remembered for."""
+NEVER: Final = -(2**62)
+"""ns"""
 
 ROWS: Final = 7
 """Numbers of a state: bias, its variance, noise, scale, shared, the foil's part, its covariance."""
@@ -76,11 +78,17 @@ class BiasEstimator:
         self._states = np.zeros((ROWS, 1024))
         self._count = 0
         self._updates = 0
+        self._learned = NEVER
 
     @property
     def updates(self) -> int:
         """Residuals taken so far."""
         return self._updates
+
+    @property
+    def learned(self) -> int:
+        """When the last residual was known that was taken and is not forgotten, ns."""
+        return self._learned
 
     def update(
         self,
@@ -128,6 +136,7 @@ class BiasEstimator:
                 self._covariance += (self._foil / scale) ** 2
             self._take(value - said)
             self._updates += 1
+            self._learned = now
             self._remember(now)
 
     def _remember(self, now: int) -> None:
@@ -205,6 +214,7 @@ class BiasEstimator:
             return
         self._suspect = 0.0
         self._clear()
+        self._learned = NEVER if index < 0 else int(self._times[index])
         if index < 0:
             self._bias, self._variance, self._noise = 0.0, math.inf, self._floor
             self._alone = self._tare = self._covariance = 0.0
@@ -294,6 +304,7 @@ class BiasEstimator:
             "sums": list(self._sums),
             "lengths": list(self._lengths),
             "updates": self._updates,
+            "learned": self._learned,
             "times": self._times[: self._count],
             "states": self._states[:, : self._count],
         }
@@ -305,6 +316,7 @@ class BiasEstimator:
         self._noise = max(self._floor, noise)
         self._sums, self._lengths = list(state["sums"]), list(state["lengths"])
         self._updates, self._count = state["updates"], len(state["times"])
+        self._learned = state["learned"]
         self._times = np.append(state["times"], np.empty(1024, np.int64))
         self._states = np.append(state["states"], np.zeros((ROWS, 1024)), axis=1)
 

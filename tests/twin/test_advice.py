@@ -147,6 +147,20 @@ def test_a_small_miss_is_corrected_once_it_has_lasted() -> None:
     assert len(moves(run, "coater.pump_flow_setpoint")) == 2
 
 
+@pytest.mark.long
+def test_what_is_left_of_a_gauge_that_was_found_wrong_is_no_lasting_miss() -> None:
+    scenario = """
+name: the beta gauge drifts, slowly
+actions:
+  - {at: {metre: 40}, do: gauge, gauge: mass_loading, fault: drift, amount: 3}
+"""
+    run = LineInProcess(parse_scenario(scenario), seed=33, metres=110)
+    run.run()
+    assert [alarm.kind for alarm in run.events if isinstance(alarm, Alarm)] == ["drifting"]
+    assert len(moves(run, "coater.pump_flow_setpoint")) == 1
+    assert true_loading(run, 95, 110) == pytest.approx(180.0, abs=0.3)
+
+
 def wanting(thickness: float) -> LineConfiguration:
     """The bundled line with another target behind the calender."""
     steps = yaml.safe_load((ROOT / "config" / "line.yaml").read_text())["steps"]

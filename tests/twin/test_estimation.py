@@ -163,3 +163,17 @@ def test_once_all_is_forgotten_it_is_as_before_the_first(prior: float) -> None:
     assert estimator.correct(mean[:1], np.array([11]))[0][0] == 180.0
     estimator.update(np.array([12]), np.array([183.0]), mean[:1])
     assert estimator.shared(np.array([12]))[1][0]
+
+
+def test_what_was_forgotten_was_not_learned() -> None:
+    time, mean = np.arange(10), np.zeros(10)
+    estimator = BiasEstimator(NOISE)
+    assert estimator.learned < 0
+    estimator.update(time, mean + 1.0, mean)
+    assert estimator.learned == 9
+    estimator.shift(11, 1.0, 2.0)
+    assert estimator.learned == 9
+    estimator.forget_since(6, 12)
+    assert estimator.learned == 5
+    estimator.forget_since(0, 13)
+    assert estimator.learned < 0
