@@ -223,17 +223,22 @@ class Panel:
         return self.count - len(self._rows)
 
     def begin_anew(self, change: Found) -> None:
-        """The process has changed: models may be wrong in another way, along what changed."""
+        """The process has changed: models may be wrong in another way, along what changed.
+
+        What was taken to have begun since the change is a part of it.
+        """
         signature = change.cause.signature
         each = np.eye(len(self.uncertainty))
-        self._begin(
-            change.since,
-            ANEW**2 * np.outer(signature, signature) + (ASIDE * change.size) ** 2 * each,
-            change.supposed,
+        self._changes.append(
+            ANEW**2 * np.outer(signature, signature) + (ASIDE * change.size) ** 2 * each
         )
+        era, place = len(self._changes), max(0, change.since - self.first)
+        self._groups[place:] = [
+            (batch + change.supposed, foil, era) for batch, foil, _ in self._groups[place:]
+        ]
 
-    def _begin(self, since: int, change: Floats, supposed: bool = False) -> None:
-        """An era begins at a row, and with it a batch where one is supposed."""
+    def _begin(self, since: int, change: Floats) -> None:
+        """An era begins at a row; those that began later stay."""
         place = max(0, since - self.first)
         era = self._groups[place][2]
         anew = place > 0 and self._groups[place - 1][2] == era
@@ -241,9 +246,8 @@ class Panel:
             self._changes.insert(era, change)
         elif place > 0:
             self._changes[era - 1] = self._changes[era - 1] + change
-        # eras that began later stay
         self._groups[place:] = [
-            (batch + supposed, foil, later + anew) for batch, foil, later in self._groups[place:]
+            (batch, foil, later + anew) for batch, foil, later in self._groups[place:]
         ]
 
     def restate(self, rows: Floats) -> Floats:
@@ -399,7 +403,7 @@ class Panel:
             ),
             *(
                 (np.outer(eras >= era, eras >= era).astype(np.float64), self._changes[era - 1])
-                for era in range(eras[0] + 1, eras[-1] + 1)
+                for era in np.unique(eras[eras > eras[0]]).tolist()
             ),
             (OTHER**2 * foil, each),
             (OTHER**2 * batch, each),
