@@ -13,6 +13,7 @@ from simulators.scenario import parse_scenario
 from surrogates.onnx_model import OnnxSurrogate
 from tests.in_process import EPOCH, ROOT, line_configuration
 from tests.servers import until
+from twin.app.line import model_files
 from twin.cli.assessment.wire import Wire
 from twin.cli.desk import build_desk
 from twin.clock import ManualClock
@@ -91,10 +92,7 @@ async def served_line(
     """A running service with its desk; the line stands until it is advanced."""
     configuration = line_configuration(operation={"time_zone": zone})
     line = VirtualLine(parse_scenario(scenario), seed, EPOCH, None)
-    configured = {
-        step: ROOT / "surrogates" / "models" / f"{config.model}.onnx"
-        for step, config in configuration.steps.items()
-    }
+    configured = model_files(configuration, ROOT)
     ledger = Ledger(f"sqlite:///{folder / 'ledger.sqlite'}")
     registry = Registry(ledger, folder, configured, OnnxSurrogate.load)
     core = Core(configuration, registry.start())

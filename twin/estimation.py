@@ -9,6 +9,7 @@ import numpy as np
 
 from twin.samples import Bools, Floats, Ints
 from twin.snapshot import Snapshot
+from twin.watermark import NEVER
 
 STEADY_GAIN: Final = 0.05
 """Share of a new residual that the bias takes over on a line where nothing happens."""
@@ -22,8 +23,6 @@ MISMATCH: Final = 0.1
 """Share of a change of the model's output by which the change may be another."""
 HISTORY: Final = 8192
 """Measurements whose states are kept: twice what predictions are remembered for."""
-NEVER: Final = -(2**62)
-"""ns"""
 
 ROWS: Final = 7
 """Numbers of a state: bias, its variance, noise, scale, shared, the foil's part, its covariance."""

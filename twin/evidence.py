@@ -171,7 +171,7 @@ class Panel:
         self.count += 1
         since = self._moved() if self.unknown.any() else None
         if since is not None:
-            self._begin(since, ANEW**2 * np.eye(len(self.uncertainty)))
+            self._begin(since)
         self._forget()
 
     def _moved(self) -> int | None:
@@ -227,18 +227,19 @@ class Panel:
 
         What was taken to have begun since the change is a part of it.
         """
-        signature = change.cause.signature
-        each = np.eye(len(self.uncertainty))
-        self._changes.append(
+        place = max(0, change.since - self.first)
+        era = self._groups[place - 1][2] if place else 0
+        signature, each = change.cause.signature, np.eye(len(self.uncertainty))
+        self._changes[era:] = [
             ANEW**2 * np.outer(signature, signature) + (ASIDE * change.size) ** 2 * each
-        )
-        era, place = len(self._changes), max(0, change.since - self.first)
+        ]
         self._groups[place:] = [
-            (batch + change.supposed, foil, era) for batch, foil, _ in self._groups[place:]
+            (batch + change.supposed, foil, era + 1) for batch, foil, _ in self._groups[place:]
         ]
 
-    def _begin(self, since: int, change: Floats) -> None:
-        """An era begins at a row; those that began later stay."""
+    def _begin(self, since: int) -> None:
+        """An input has moved: every gauge may differ from a row on; eras that began later stay."""
+        change = ANEW**2 * np.eye(len(self.uncertainty))
         place = max(0, since - self.first)
         era = self._groups[place][2]
         anew = place > 0 and self._groups[place - 1][2] == era
@@ -403,7 +404,7 @@ class Panel:
             ),
             *(
                 (np.outer(eras >= era, eras >= era).astype(np.float64), self._changes[era - 1])
-                for era in np.unique(eras[eras > eras[0]]).tolist()
+                for era in range(eras[0] + 1, eras[-1] + 1)
             ),
             (OTHER**2 * foil, each),
             (OTHER**2 * batch, each),

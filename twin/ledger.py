@@ -25,6 +25,8 @@ from twin.promise import Judgement
 
 Row = dict[str, Any]
 
+LEDGER: Final = "ledger.sqlite"
+"""In the folder of a store."""
 TWIN: Final = "twin"
 """Who, where no person did it."""
 WRITE_BEGINS: Final = "write begins"
@@ -554,7 +556,7 @@ class Ledger:
         """
         if self._engine.dialect.name != "sqlite":
             return []
-        file = folder / "ledger.sqlite"
+        file = folder / LEDGER
         with closing(sqlite3.connect(file)) as copy, self._engine.connect() as connection:
             driver = connection.connection.driver_connection
             assert isinstance(driver, sqlite3.Connection)

@@ -192,8 +192,11 @@ def test_a_change_that_is_found_later_takes_in_what_began_since() -> None:
     assert eras(panel) == [150, 250]
     panel.begin_anew(Found(PUMP, 30.0, since=200, ramp=False, size=0.02))
     assert eras(panel) == [150, 200]
-    panel.begin_anew(Found(PUMP, 30.0, since=200, ramp=False, size=0.02))
+    for _ in range(20):
+        panel.begin_anew(Found(PUMP, 30.0, since=200, ramp=False, size=0.02))
     assert eras(panel) == [150, 200]
+    assert len(panel.snapshot()["changes"]) == 2
+    assert panel.first == 0
 
 
 def test_signatures_come_from_the_declared_chain() -> None:

@@ -22,6 +22,11 @@ def model_path(name: str, beside: Path) -> Path:
     return MODELS / f"{name}.onnx"
 
 
+def model_files(line: LineConfiguration, beside: Path) -> dict[str, Path]:
+    """Where the model of every step is."""
+    return {name: model_path(step.model, beside) for name, step in line.steps.items()}
+
+
 def read_line(path: Path) -> LineConfiguration:
     """Read and check a configuration together with the models that it names.
 
@@ -42,10 +47,7 @@ def load_surrogates(line: LineConfiguration, beside: Path) -> dict[str, OnnxSurr
     Raises:
         ValueError: a model cannot be used.
     """
-    return {
-        name: OnnxSurrogate.load(model_path(step.model, beside))
-        for name, step in line.steps.items()
-    }
+    return {name: OnnxSurrogate.load(file) for name, file in model_files(line, beside).items()}
 
 
 def load_challengers(line: LineConfiguration, beside: Path) -> dict[str, OnnxSurrogate]:
@@ -71,6 +73,6 @@ def recorded_surrogates(
     """
     files = recording.first_models
     return {
-        name: OnnxSurrogate.load(files.get(name) or model_path(step.model, beside))
-        for name, step in line.steps.items()
+        name: OnnxSurrogate.load(files.get(name) or file)
+        for name, file in model_files(line, beside).items()
     }

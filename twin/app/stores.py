@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from surrogates.onnx_model import OnnxSurrogate
-from twin.app.line import model_path
+from twin.app.line import model_files
 from twin.configuration.historians import (
     EmbeddedHistorianConfiguration,
     InfluxHistorianConfiguration,
@@ -15,16 +15,13 @@ from twin.configuration.historians import (
 )
 from twin.configuration.models import LineConfiguration
 from twin.historian import DuckDBHistorian
-from twin.ledger import Ledger
+from twin.ledger import LEDGER, Ledger
 from twin.registry import Registry
 from twin.store import OpenHistorian
 
 if TYPE_CHECKING:
     from connectors.influxdb import InfluxHistorian
     from connectors.victoria_metrics import VictoriaMetricsHistorian
-
-LEDGER: Final = "ledger.sqlite"
-"""In the folder of a store."""
 
 
 def open_historian(line: LineConfiguration, folder: Path) -> OpenHistorian:
@@ -100,5 +97,5 @@ def open_ledger(folder: Path) -> Ledger:
 
 def open_registry(line: LineConfiguration, beside: Path, folder: Path) -> Registry:
     """Which models are in use, as the ledger in the folder of a store says."""
-    configured = {name: model_path(step.model, beside) for name, step in line.steps.items()}
+    configured = model_files(line, beside)
     return Registry(open_ledger(folder), folder, configured, OnnxSurrogate.load)

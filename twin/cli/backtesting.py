@@ -20,7 +20,7 @@ from rich.text import Text
 
 from connectors.recording import MANIFEST, Recording, RecordingError, for_one_line
 from surrogates.onnx_model import OnnxSurrogate
-from twin.app.line import model_path, read_line
+from twin.app.line import model_files, read_line
 from twin.app.logs import configure_logging
 from twin.backtest import Backtest, Material, compare_advice
 from twin.cli.terminal import Json, err, out, span
@@ -117,7 +117,7 @@ def champion_files(recordings: Sequence[Recording], config: Path | None) -> dict
     """
     line = recordings[0].line
     beside = (config or bundled("line.yaml")).parent
-    files = {name: model_path(step.model, beside) for name, step in line.steps.items()}
+    files = model_files(line, beside)
     for recording in recordings:
         files |= recording.last_models
     for step in line.steps:

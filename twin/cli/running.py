@@ -17,7 +17,7 @@ from rich.text import Text
 
 from twin.app.line import load_challengers, read_line
 from twin.app.logs import configure_logging
-from twin.app.service import build_service
+from twin.app.service import RECORDINGS, build_service
 from twin.app.stores import open_registry
 from twin.cli.desk import build_desk, serve_api
 from twin.cli.keys import DECISIONS, decide, pressed
@@ -101,7 +101,7 @@ async def _run(
         loop = asyncio.get_running_loop()
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(each, service.stop)
-        switch = RecordingSwitch(service, folder / "recordings")
+        switch = RecordingSwitch(service, folder / RECORDINGS)
         stack.callback(switch.stop)
 
         def press(key: str) -> None:

@@ -57,8 +57,9 @@ def _ledger_kept(config: Path | None, data: Path | None) -> Ledger:
     Raises:
         ValueError: there is none.
     """
-    require_store(_folder(config, data))
-    return _ledger(config, data)
+    folder = _folder(config, data)
+    require_store(folder)
+    return open_ledger(folder)
 
 
 def _audit(ledger: Ledger, what: str, name: str, **details: object) -> None:
