@@ -121,12 +121,16 @@ class AdviceBook:
         return found[0] if found else None
 
     def recorded(self, row: Row) -> Advice:
-        """A recommendation as the ledger keeps it."""
+        """A recommendation as the ledger keeps it, which may be a moment behind what was told."""
         known = [
             each for each in row["judged"] if f"{each['step']}.{each['output']}" in self._units
         ]
         judged = tuple(self._judgement(each, each["kept"]) for each in known)
-        return self.view(row, row["history"], judged)
+        advice = self.view(row, row["history"], judged)
+        last = advice.history[-1]
+        expires = advice.expires if last.state == "proposed" else None
+        now = {"state": last.state, "by": last.by, "note": last.note, "expires": expires}
+        return advice.model_copy(update=now)
 
     def view(
         self,
@@ -142,6 +146,10 @@ class AdviceBook:
             )
             for row in history
         ]
+        recorded = {(each.state, each.by) for each in states}
+        told = self._states.get(identity, ())
+        states += [each for each in told if (each.state, each.by) not in recorded]
+        judgements = (*judged, *self._judged.get(identity, ()))
         made = moment(time)
         assert made is not None
         waits = document["state"] == "proposed"
@@ -156,9 +164,9 @@ class AdviceBook:
             changes=tuple(self._change(each) for each in document["changes"]),
             expected=tuple(self._effect(each) for each in document["expected"]),
             expires=moment(time + int(self._line.stale_after * NANOSECONDS)) if waits else None,
-            history=tuple(states or self._states.get(identity, ())),
+            history=tuple(states),
             writes=self._writes.get(identity, ()),
-            judged=judged or self._judged.get(identity, ()),
+            judged=tuple({each.parameter: each for each in judgements}.values()),
         )
 
     def _change(self, change: Mapping[str, Any]) -> SetpointChange:

@@ -189,6 +189,23 @@ async def test_two_people_decide_at_once(served: ServedLine) -> None:
     assert ("olga", "refused: reject") in names
 
 
+async def test_what_the_ledger_does_not_have_yet_is_shown(
+    served: ServedLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = await served.advised()
+    await until(lambda: not served.service.entries.waiting)
+    monkeypatch.setattr(served.service.ledger, "recommend", lambda document, time: None)
+    await served.desk.accept(OPERATOR, identity)
+    last = served.service.status.recommendations
+    await until(lambda: last["coater"].state == "verified")
+    found = await served.desk.recommendation(identity)
+    states = ["proposed", "accepted", "written", "verified"]
+    assert [each.state for each in found.history] == states
+    assert (found.state, found.by, found.expires) == ("verified", "otto", None)
+    (listed,) = await served.desk.recommendations("history")
+    assert listed == found
+
+
 async def test_an_edited_set_is_judged_by_the_guard(served: ServedLine) -> None:
     identity = await served.advised()
     desk = served.desk
