@@ -17,6 +17,7 @@ from typing import Final, Self
 import numpy as np
 import structlog
 
+from twin.ingest import NANOSECONDS
 from twin.ports import Event
 from twin.samples import SampleBatch
 from twin.spool_record import HEAD, MOST, Record, encode, find, rows, written
@@ -24,7 +25,6 @@ from twin.telling import Telling
 
 log = structlog.get_logger()
 
-NANOSECONDS: Final = 1_000_000_000
 SEGMENT: Final = 1_000_000
 """Bytes after which a file ends: what is read and delivered anew after a crash is about as much."""
 _NAME: Final = re.compile(r"(\d{20})\.spool")

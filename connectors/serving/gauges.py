@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from connectors.mqtt_security import secure
+from connectors.mqtt.securing import secure
 from twin.configuration.models import LineConfiguration, MqttAddress, MqttConnector
 from twin.samples import OfflineMeasurement, Quality, SampleBatch
 from twin.units import to_si

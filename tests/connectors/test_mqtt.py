@@ -16,8 +16,9 @@ import structlog
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from connectors import mqtt
-from connectors.mqtt import BAD, UNCERTAIN, MqttSource, nanoseconds
+from connectors.mqtt import MqttSource, nanoseconds
+from connectors.mqtt import source as mqtt_source
+from connectors.mqtt.messages import BAD, UNCERTAIN
 from tests.connectors.reading import Reading, line, reading
 from tests.servers import Broker, until
 from twin.clock import LineClock, ManualClock
@@ -312,8 +313,8 @@ async def test_pauses_grow_until_a_connection_lasts(
     mosquitto: int, monkeypatch: pytest.MonkeyPatch, stands: float
 ) -> None:
     attempts = Attempts()
-    monkeypatch.setattr(mqtt, "pauses", attempts)
-    monkeypatch.setattr(mqtt, "_STANDS", stands)
+    monkeypatch.setattr(mqtt_source, "pauses", attempts)
+    monkeypatch.setattr(mqtt_source, "_STANDS", stands)
     # each ends the other's connection as soon as it has one: they come under one name
     rivals = [MqttSource("gauges", gauges(mosquitto), LineClock(), lasting=True) for _ in range(2)]
     async with reading(rivals[0]), reading(rivals[1]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import yaml
 
 from connectors.opcua import OpcUaSource
-from connectors.opcua_browse import browse, tag_configuration
+from connectors.opcua.browsing import browse, tag_configuration
 from tests.connectors.reading import line, reading
 from tests.servers import URI, Machine
 from twin.clock import LineClock

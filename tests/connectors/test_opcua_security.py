@@ -14,7 +14,7 @@ from asyncua.ua.uaerrors import UaError
 
 from connectors.certificates import application_uri, read_certificates
 from connectors.opcua import OpcUaSource
-from connectors.opcua_browse import browse
+from connectors.opcua.browsing import browse
 from connectors.refusal import RefusedError
 from simulators.secured import SecuredFolder
 from tests.certificates import PASSWORD, WRONG, Certificates, Users

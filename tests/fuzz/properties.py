@@ -12,9 +12,9 @@ import numpy as np
 import structlog
 
 from connectors.certificates import CertificateRefusedError, first_certificate
-from connectors.mqtt import MqttSource
+from connectors.intake import Counters
+from connectors.mqtt.messages import MessageReader
 from tests.connectors.reading import line
-from twin.clock import ManualClock
 from twin.configuration import ConfigurationError, load
 from twin.samples import SampleBatch
 from twin.spool_record import find
@@ -33,8 +33,8 @@ def _tag(role: str = "measurement", **address: Any) -> dict[str, Any]:
     }
 
 
-def source() -> MqttSource:
-    """A connector with an address of every kind."""
+def reader() -> MessageReader:
+    """A reader with an address of every kind."""
     tags = {
         "plain": _tag(topic="plain"),
         "strict": _tag(topic="strict/+", value="a.v", time="a.t", unit="u", status="s"),
@@ -45,23 +45,22 @@ def source() -> MqttSource:
         ),
         "batch": _tag("laboratory", topic="lab", where={"p": "1"}, batch="b", unit="u"),
     }
-    connector = {"kind": "mqtt", "host": "127.0.0.1", "max_payload": MOST}
-    return MqttSource("gauges", line({"gauges": connector}, tags), ManualClock(0), capacity=1000)
+    connector = {"kind": "mqtt", "host": "127.0.0.1"}
+    return MessageReader("gauges", line({"gauges": connector}, tags), MOST, Counters("gauges"))
 
 
 TOPICS: Final = ("plain", "strict/a", "strict/b", "number", "lab", "elsewhere")
 
 
-def every_message_is_samples_or_counted(source: MqttSource, topic: str, payload: bytes) -> None:
+def every_message_is_samples_or_counted(reader: MessageReader, topic: str, payload: bytes) -> None:
     """No payload raises, and none goes without a trace."""
-    before = source.state
+    before = sum(reader.counters.refused.values())
     # what is refused is logged to a stream that takes nothing but text
     structlog.configure(
         logger_factory=structlog.PrintLoggerFactory(io.TextIOWrapper(io.BytesIO(), "utf-8"))
     )
-    taken = source._samples(topic, payload)
-    after = source.state
-    refused = sum(after.refused.values()) - sum(before.refused.values())
+    taken = reader.read(topic, payload)
+    refused = sum(reader.counters.refused.values()) - before
     assert taken or refused
     for each in taken:
         assert 0 <= getattr(each, "time", getattr(each, "sampled", -1)) < 2**63

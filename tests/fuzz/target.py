@@ -28,11 +28,11 @@ STAMP = "2026-03-01T12:00:00.5Z"
 
 def mqtt() -> Target:
     """The first byte is the topic, the rest a payload."""
-    source = properties.source()
+    reader = properties.reader()
 
     def one(data: bytes) -> None:
         topic = properties.TOPICS[data[0] % len(properties.TOPICS)] if data else "plain"
-        properties.every_message_is_samples_or_counted(source, topic, data[1:])
+        properties.every_message_is_samples_or_counted(reader, topic, data[1:])
 
     good: list[tuple[int, dict[str, object]]] = [
         (0, {"time": STAMP, "value": 1.5}),

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from connectors.mqtt import MqttSource
+from connectors.mqtt.messages import MessageReader
 from connectors.unit_names import UnitCheck, mismatch
 from tests.fuzz.properties import (
     MOST,
@@ -21,7 +21,7 @@ from tests.fuzz.properties import (
     every_configuration_is_read_or_explained,
     every_message_is_samples_or_counted,
     every_record_is_whole_or_skipped,
-    source,
+    reader,
 )
 from twin.configuration import bundled
 
@@ -60,8 +60,8 @@ MANY = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCh
 
 
 @pytest.fixture(scope="module")
-def connector() -> MqttSource:
-    return source()
+def messages() -> MessageReader:
+    return reader()
 
 
 @MANY
@@ -71,9 +71,9 @@ def connector() -> MqttSource:
 )
 @example("lab", {"p": "1", "time": "2026-03-01T12:00:00Z", "value": 1, "b": 1e300, "u": "um"})
 def test_a_message_is_samples_or_counted(
-    connector: MqttSource, topic: str, message: object
+    messages: MessageReader, topic: str, message: object
 ) -> None:
-    every_message_is_samples_or_counted(connector, topic, json.dumps(message).encode())
+    every_message_is_samples_or_counted(messages, topic, json.dumps(message).encode())
 
 
 @MANY
@@ -83,8 +83,8 @@ def test_a_message_is_samples_or_counted(
 @example("plain", b'{"time": 1, "value": ' + b"9" * 1900 + b"}")
 @example("number", b'{"time": ' + b"9" * 1900 + b', "value": 1}')
 @example("strict/a", b'{"a": {"t": "2026-03-01T12:00:00Z", "v": 1}, "u": "\\ud800", "s": "good"}')
-def test_bytes_are_samples_or_counted(connector: MqttSource, topic: str, payload: bytes) -> None:
-    every_message_is_samples_or_counted(connector, topic, payload)
+def test_bytes_are_samples_or_counted(messages: MessageReader, topic: str, payload: bytes) -> None:
+    every_message_is_samples_or_counted(messages, topic, payload)
 
 
 @settings(max_examples=200, deadline=1000)

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from connectors.opcua_browse import browse as browse_server
-from connectors.opcua_browse import tag_configuration
+from connectors.opcua.browsing import browse as browse_server
+from connectors.opcua.browsing import tag_configuration
 from twin.app.logs import configure_logging
 from twin.cli.certs import shown_to
 from twin.cli.terminal import Json
