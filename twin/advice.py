@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import lsq_linear
@@ -64,6 +64,50 @@ class _Goal:
     tolerance: float
     weight: float
 
+    @property
+    def name(self) -> str:
+        """As `step.output`."""
+        return f"{self.step}.{self.output}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Situation:
+    """What a web would make next if nobody moved a setpoint; SI."""
+
+    time: int
+    """As of which, ns."""
+    steps: tuple[str, ...]
+    """The chain to the goals, in order."""
+    inputs: Mapping[str, Floats]
+    """Of the next material, by step of the chain as far as they are known."""
+    fed: frozenset[str]
+    """Steps whose next material comes from another web and is known already."""
+    handles: tuple[_Handle, ...]
+    """The setpoints that may be moved."""
+    room: Floats
+    """Lowest and highest that each may be moved to, (2, handles)."""
+    now: Floats
+    """Where they are, (handles,)."""
+    goals: tuple[_Goal, ...]
+    doubts: Floats
+    """Sigma of what is not known of each goal, (goals,)."""
+
+    @property
+    def targets(self) -> Floats:
+        return np.array([goal.target for goal in self.goals])
+
+    @property
+    def tolerances(self) -> Floats:
+        return np.array([goal.tolerance for goal in self.goals])
+
+    def outside(self, outputs: Floats) -> Floats:
+        """Probability that material with these outputs misses its target by more than allowed."""
+        missed, tolerance = np.abs(outputs - self.targets), self.tolerances
+        beyond = ndtr((missed - tolerance) / self.doubts) + ndtr(
+            (-missed - tolerance) / self.doubts
+        )
+        return np.asarray(beyond, np.float64)
+
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
@@ -73,12 +117,6 @@ def _settled(usual: Floats, present: Floats) -> bool:
     """Whether inputs are known, and at this moment what they were while material passed."""
     moved = np.abs(present - usual)
     return bool((moved <= TRANSIENT * np.maximum(np.abs(usual), 1e-12)).all())
-
-
-def _outside(missed: Floats, doubt: Floats, tolerance: Floats) -> Floats:
-    """Probability that material misses its target by more than the tolerance; all n goals, SI."""
-    beyond = ndtr((missed - tolerance) / doubt) + ndtr((-missed - tolerance) / doubt)
-    return np.asarray(beyond, np.float64)
 
 
 class Advisor:
@@ -147,7 +185,7 @@ class Advisor:
 
     def goals(self, web: str) -> set[str]:
         """Structure parameters with a target on a web, as `step.output`."""
-        return {f"{goal.step}.{goal.output}" for goal in self._goals.get(web, ())}
+        return {goal.name for goal in self._goals.get(web, ())}
 
     def watched(self, web: str) -> set[str]:
         """Structure parameters whose measurement may call for advice on a web."""
@@ -167,92 +205,35 @@ class Advisor:
         No advice while a machine is between two states, an input is missing, the model is asked
         outside its domain, or no measurement has confirmed it yet.
         """
-        rooms = self._rooms(web, time)
-        handles = list(rooms)
-        goals = self._goals.get(web, [])
-        if not handles or not goals:
+        found = self._situation(web, time)
+        if found is None:
             return None
-        steps = self._chain_to({goal.step for goal in goals}, web)
-        base: dict[str, Floats] = {}
-        present: dict[str, Floats] = {}
-        fed = set()
-        for step in steps:
-            last = self._predictor.last(step, time)
-            if last is None:
-                continue
-            base[step], in_domain, _ = last
-            to_come = self._predictor.to_come(step, time)
-            if to_come is None:
-                return None
-            base[step] = np.where(np.isnan(to_come), base[step], to_come)
-            if np.isfinite(to_come).any():
-                fed.add(step)
-            present[step] = self._present(step, base[step], time)
-            needed = any(goal.step == step for goal in goals)
-            if needed and not (in_domain and _settled(base[step], present[step])):
-                return None
-        goals = [goal for goal in goals if goal.step in base]
-        moment = np.array([time])
-        names = [f"{goal.step}.{goal.output}" for goal in goals]
-        if not goals or any(np.isnan(self._predictor.state(name, moment)[1][0]) for name in names):
-            return None
-        now, lately = (
-            np.array([self._tracker.value_at(handle.tag, at) for handle in handles])
-            for at in (time, time - ON_ITS_WAY)
-        )
-        known = np.isfinite(lately)
-        if not (np.isfinite(now).all() and _settled(lately[known], now[known])):
-            return None
-
-        tolerance = np.array([goal.tolerance for goal in goals])
-        targets = np.array([goal.target for goal in goals])
-        said, at_present = (
-            self._chain(steps, each, handles, goals, time, now[None, :])[0][0]
-            for each in (base, present)
-        )
-        if (np.abs(at_present - said) > MOVING * tolerance).any():
-            base, said = present, at_present
-
-        def outputs(setpoints: Floats) -> Floats:
-            return self._chain(steps, base, handles, goals, time, setpoints)[0]
-
-        def known_to_models(setpoints: Floats) -> Bools:
-            return self._chain(steps, base, handles, goals, time, setpoints)[1]
-
-        doubt = np.array([self._estimators[name].at(moment)[1][0] for name in names])
-        moved_at = self._guard.last_write(handle.tag for handle in self._handles[web])
-        misled = moved_at is not None and any(
-            since < moved_at <= found <= time for since, found in wrong
-        )
-        missed = np.abs(said - targets)
-        significant = missed > np.maximum(SIGNIFICANT * doubt, 0.0 if misled else WORTH * tolerance)
-        # what comes from another web need not be like what lasted
-        lasting = np.array(
-            [
-                0.0 if goal.step in fed else self._lasting(goal, miss, time)
-                for goal, miss in zip(goals, said - targets, strict=True)
-            ]
-        )
-        significant |= lasting > np.maximum(SIGNIFICANT * doubt, PATIENT * tolerance)
-        outside = _outside(missed, doubt, tolerance)
+        here, expected = found
+        misled = self._misled(web, time, wrong)
+        significant = self._significant(here, expected, misled)
+        outside = here.outside(expected)
         if not (significant | (outside > SAVED)).any():
             return None
-        best = self._optimise(handles, np.array(list(rooms.values())).T, goals, now, outputs)
-        left = _outside(np.abs(outputs(best[None, :])[0] - targets), doubt, tolerance)
+
+        def outputs(setpoints: Floats) -> Floats:
+            return self._chain(here, setpoints)[0]
+
+        best = self._optimise(here, outputs)
+        left = here.outside(outputs(best[None, :])[0])
         if not (significant | (outside - left > SAVED)).any():
             return None
-        change = best - now
-        moved = (np.abs(change) >= [handle.deadband for handle in handles]) & (change != 0.0)
+        change = best - here.now
+        moved = (np.abs(change) >= [each.deadband for each in here.handles]) & (change != 0.0)
         if not moved.any():
             return None
-        best = np.where(moved, best, now)
+        best = np.where(moved, best, here.now)
         # no further than the models know
-        share = SHARES[known_to_models(now + SHARES[:, None] * (best - now))]
+        share = SHARES[self._chain(here, here.now + SHARES[:, None] * (best - here.now))[1]]
         if not len(share):
             return None
         if share[0] < 1.0:
-            best = now + share[0] * (best - now)
-        before, after = outputs(np.vstack([now, best]))
+            best = here.now + share[0] * (best - here.now)
+        before, after = outputs(np.vstack([here.now, best]))
         if not np.isfinite([before, after]).all():
             return None
         effects = tuple(
@@ -261,14 +242,14 @@ class Advisor:
                 goal.output,
                 float(before[index]),
                 float(after[index]),
-                self._sigma(f"{goal.step}.{goal.output}", time),
+                self._sigma(goal.name, time),
                 goal.target,
             )
-            for index, goal in enumerate(goals)
+            for index, goal in enumerate(here.goals)
         )
         changes = tuple(
-            Change(handle.step, handle.tag, float(now[index]), float(best[index]))
-            for index, handle in enumerate(handles)
+            Change(handle.step, handle.tag, float(here.now[index]), float(best[index]))
+            for index, handle in enumerate(here.handles)
             if moved[index]
         )
         reason = self._reason(effects, time)
@@ -276,17 +257,97 @@ class Advisor:
             reason += "; the last move followed a gauge that has been found wrong since"
         return Recommendation(f"{web}-{time // 1_000_000}", time, web, changes, effects, reason)
 
+    def _situation(self, web: str, time: int) -> tuple[_Situation, Floats] | None:
+        """How a web stands as of `time`, and what it would make next, (goals,).
+
+        None where that is not known well enough.
+        """
+        rooms = self._rooms(web, time)
+        handles = list(rooms)
+        goals = self._goals.get(web, [])
+        if not handles or not goals:
+            return None
+        steps = self._chain_to({goal.step for goal in goals}, web)
+        usual: dict[str, Floats] = {}
+        present: dict[str, Floats] = {}
+        fed = set()
+        for step in steps:
+            last = self._predictor.last(step, time)
+            if last is None:
+                continue
+            inputs, in_domain, _ = last
+            to_come = self._predictor.to_come(step, time)
+            if to_come is None:
+                return None
+            usual[step] = np.where(np.isnan(to_come), inputs, to_come)
+            if np.isfinite(to_come).any():
+                fed.add(step)
+            present[step] = self._present(step, usual[step], time)
+            needed = any(goal.step == step for goal in goals)
+            if needed and not (in_domain and _settled(usual[step], present[step])):
+                return None
+        goals = [goal for goal in goals if goal.step in usual]
+        moment = np.array([time])
+        if not goals or any(
+            np.isnan(self._predictor.state(goal.name, moment)[1][0]) for goal in goals
+        ):
+            return None
+        now, lately = (
+            np.array([self._tracker.value_at(handle.tag, at) for handle in handles])
+            for at in (time, time - ON_ITS_WAY)
+        )
+        known = np.isfinite(lately)
+        if not (np.isfinite(now).all() and _settled(lately[known], now[known])):
+            return None
+        here = _Situation(
+            time,
+            tuple(steps),
+            usual,
+            frozenset(fed),
+            tuple(handles),
+            np.array(list(rooms.values())).T,
+            now,
+            tuple(goals),
+            np.array([self._estimators[goal.name].at(moment)[1][0] for goal in goals]),
+        )
+        moving = replace(here, inputs=present)
+        expected, at_present = (self._chain(each, now[None, :])[0][0] for each in (here, moving))
+        if (np.abs(at_present - expected) > MOVING * here.tolerances).any():
+            return moving, at_present
+        return here, expected
+
+    def _misled(self, web: str, time: int, wrong: Sequence[tuple[int, int]]) -> bool:
+        """Whether the last move was made while a gauge was wrong that was not known to be."""
+        moved_at = self._guard.last_write(handle.tag for handle in self._handles[web])
+        return moved_at is not None and any(
+            since < moved_at <= found <= time for since, found in wrong
+        )
+
+    def _significant(self, here: _Situation, expected: Floats, misled: bool) -> Bools:
+        """Goals that will be missed by more than is noise, and by more than is left alone, (n,)."""
+        worth = 0.0 if misled else WORTH * here.tolerances
+        missed = expected - here.targets
+        # what comes from another web need not be like what lasted
+        lasting = np.array(
+            [
+                0.0 if goal.step in here.fed else self._lasting(goal, miss, here.time)
+                for goal, miss in zip(here.goals, missed, strict=True)
+            ]
+        )
+        noise = SIGNIFICANT * here.doubts
+        at_once = np.abs(missed) > np.maximum(noise, worth)
+        return at_once | (lasting > np.maximum(noise, PATIENT * here.tolerances))
+
     def _lasting(self, goal: _Goal, miss: float, time: int) -> float:
         """By how much all that was known since the last `PATIENCE` segments would miss, SI.
 
         Nothing lasts of which a gauge has said nothing meanwhile, or nothing that holds.
         """
-        name = f"{goal.step}.{goal.output}"
         left = self._predictor.left(goal.step, time, PATIENCE)
-        if len(left) < PATIENCE or self._estimators[name].learned < left[0]:
+        if len(left) < PATIENCE or self._estimators[goal.name].learned < left[0]:
             return 0.0
         moments = np.append(left, time)
-        missed = miss + self._predictor.drift(name, moments)
+        missed = miss + self._predictor.drift(goal.name, moments)
         return max(0.0, float((missed * np.sign(miss)).min())) if np.isfinite(missed).all() else 0.0
 
     def _sigma(self, name: str, time: int) -> float:
@@ -314,35 +375,27 @@ class Advisor:
                 found[column] = self._tracker.value_at(self._tags.index(source.tag), time)
         return found
 
-    def _chain(
-        self,
-        steps: list[str],
-        base: Mapping[str, Floats],
-        handles: list[_Handle],
-        goals: list[_Goal],
-        time: int,
-        setpoints: Floats,
-    ) -> tuple[Floats, Bools]:
+    def _chain(self, here: _Situation, setpoints: Floats) -> tuple[Floats, Bools]:
         """Corrected outputs (n, goals) of the chain for n sets of setpoints (n, handles).
 
         And whether every model on the way is asked inside its domain (n).
         """
         made: dict[str, Floats] = {}
         inside = np.ones(len(setpoints), np.bool_)
-        for step in steps:
-            if step not in base:
+        for step in here.steps:
+            if step not in here.inputs:
                 continue
             surrogate = self._surrogates[step]
-            inputs = np.tile(base[step], (len(setpoints), 1))
+            inputs = np.tile(here.inputs[step], (len(setpoints), 1))
             for column, name in enumerate(surrogate.inputs):
                 upstream = self._sources[step][name].output
                 if upstream is not None and upstream in made:
                     inputs[:, column] = made[upstream]
-                for index, handle in enumerate(handles):
+                for index, handle in enumerate(here.handles):
                     if handle.step == step and handle.input == name:
                         inputs[:, column] = setpoints[:, index]
             said = surrogate.predict(inputs)
-            known = np.full(len(inputs), time)
+            known = np.full(len(inputs), here.time)
             corrected, _, at_home = self._predictor.corrected(
                 step, inputs, said.mean, said.in_domain, known
             )
@@ -350,8 +403,7 @@ class Advisor:
             for column, output in enumerate(surrogate.outputs):
                 name = f"{step}.{output}"
                 made[name] = self._predictor.coating(name, corrected[:, column], known)
-        wanted = [made[f"{goal.step}.{goal.output}"] for goal in goals]
-        return np.column_stack(wanted), inside
+        return np.column_stack([made[goal.name] for goal in here.goals]), inside
 
     def _rooms(self, web: str, time: int) -> dict[_Handle, tuple[float, float]]:
         """The setpoints of a web that may be moved as of `time`, and how far, SI."""
@@ -367,19 +419,12 @@ class Advisor:
         return found
 
     @staticmethod
-    def _optimise(
-        handles: list[_Handle],
-        room: Floats,
-        goals: list[_Goal],
-        now: Floats,
-        outputs: Callable[[Floats], Floats],
-    ) -> Floats:
-        """The best of the settings within `room`, lowest and highest by handle; SI."""
-        span = np.array([handle.max_step for handle in handles])
-        low, high = room[0], room[1] + 1e-12 * span
-        target = np.array([goal.target for goal in goals])
-        scale = np.array([goal.weight / goal.tolerance for goal in goals])
-        cost = np.diag([handle.cost for handle in handles])
+    def _optimise(here: _Situation, outputs: Callable[[Floats], Floats]) -> Floats:
+        """The best of the settings within the room that there is, (handles,) SI."""
+        span = np.array([handle.max_step for handle in here.handles])
+        now, low, high = here.now, here.room[0], here.room[1] + 1e-12 * span
+        scale = np.array([goal.weight for goal in here.goals]) / here.tolerances
+        cost = np.diag([handle.cost for handle in here.handles])
         best = np.clip(now, low, high)
         for _ in range(ITERATIONS):
             probe = 0.02 * span * np.where(best + 0.02 * span <= high, 1.0, -1.0)
@@ -388,7 +433,7 @@ class Advisor:
                 return now
             gradient = (said[1:] - said[0]).T / probe * span * scale[:, None]
             matrix = np.vstack([gradient, cost])
-            aim = np.concatenate([(target - said[0]) * scale, cost @ ((now - best) / span)])
+            aim = np.concatenate([(here.targets - said[0]) * scale, cost @ ((now - best) / span)])
             reach = (low - best) / span, (high - best) / span + 1e-12
             asked = np.column_stack([matrix, aim])
             if not (np.isfinite(asked).all() and (reach[0] < reach[1]).all()):
