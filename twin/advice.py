@@ -79,7 +79,7 @@ class _Situation:
     steps: tuple[str, ...]
     """The chain to the goals, in order."""
     inputs: Mapping[str, Floats]
-    """Of the next material, by step of the chain as far as they are known."""
+    """Of the next material, by step of the chain as far as they are known, (k,) or (n, k)."""
     fed: frozenset[str]
     """Steps whose next material comes from another web and is known already."""
     handles: tuple[_Handle, ...]
@@ -310,10 +310,10 @@ class Advisor:
             tuple(goals),
             np.array([self._estimators[goal.name].at(moment)[1][0] for goal in goals]),
         )
-        moving = replace(here, inputs=present)
-        expected, at_present = (self._chain(each, now[None, :])[0][0] for each in (here, moving))
+        both = {step: np.vstack([usual[step], present[step]]) for step in usual}
+        expected, at_present = self._chain(replace(here, inputs=both), np.vstack([now, now]))[0]
         if (np.abs(at_present - expected) > MOVING * here.tolerances).any():
-            return moving, at_present
+            return replace(here, inputs=present), at_present
         return here, expected
 
     def _misled(self, web: str, time: int, wrong: Sequence[tuple[int, int]]) -> bool:
@@ -386,7 +386,8 @@ class Advisor:
             if step not in here.inputs:
                 continue
             surrogate = self._surrogates[step]
-            inputs = np.tile(here.inputs[step], (len(setpoints), 1))
+            shape = len(setpoints), len(surrogate.inputs)
+            inputs = np.broadcast_to(here.inputs[step], shape).copy()
             for column, name in enumerate(surrogate.inputs):
                 upstream = self._sources[step][name].output
                 if upstream is not None and upstream in made:

@@ -29,8 +29,10 @@ RANGE: Final = 5.0
 """Sigma of a measurement that eight segments of the same state may differ by."""
 TRANSIENT: Final = 0.03
 """Relative difference between machine values beyond which a machine is between two states."""
-BISECTIONS: Final = 16
-"""Halvings of an input's range before the root is interpolated."""
+SECTIONS: Final = 16
+"""Parts that an input's range is cut into, each asked for at once."""
+CUTS: Final = 4
+"""Times that this is done, each within one part, before the root is interpolated."""
 KEPT: Final = ("segments", "time", "inputs", "mean", "in_domain", "corrected_in_domain")
 """Of a prediction, in a checkpoint."""
 REMEMBERED: Final = 4096
@@ -413,7 +415,8 @@ class Predictor:
     ) -> tuple[Floats, Floats]:
         """The offset of the wrong input that explains measurements, and the slope there, SI.
 
-        By bisection over the model's domain: no start value, so that nothing depends on history.
+        By cutting the model's domain into parts: no start value, so that nothing depends on
+        history.
         """
         surrogate = self._surrogates[step]
         column = self.wrong_inputs[f"{step}.{output}"]
@@ -421,22 +424,26 @@ class Predictor:
         inputs = np.column_stack(
             [self._table.value(f"{step}.{name}", segments) for name in surrogate.inputs]
         )
+        every = np.arange(len(segments))
         told = inputs[:, column] + self.built_on(f"{step}.{output}", segments)
 
-        def miss(value: Floats) -> Floats:
-            inputs[:, column] = value
-            missed: Floats = surrogate.predict(inputs).mean[:, index] - measured
-            return missed
+        def miss(values: Floats) -> Floats:
+            rows = np.tile(inputs, (len(values), 1))
+            rows[:, column] = values.ravel()
+            said = surrogate.predict(rows).mean[:, index].reshape(values.shape)
+            return np.asarray(said - measured)
 
         low, high = (np.full(len(told), edge) for edge in surrogate.domain[column])
-        at_low, at_high = miss(low), miss(high)
+        at_low, at_high = miss(np.vstack([low, high]))
         rises = np.sign(at_high - at_low)
-        for _ in range(BISECTIONS):
-            middle = 0.5 * (low + high)
-            here = miss(middle)
-            above = here * rises > 0
-            low, at_low = np.where(above, low, middle), np.where(above, at_low, here)
-            high, at_high = np.where(above, middle, high), np.where(above, here, at_high)
+        for _ in range(CUTS):
+            edges = low + np.linspace(0.0, 1.0, SECTIONS + 1)[:, None] * (high - low)
+            missed = np.vstack([at_low, miss(edges[1:-1]), at_high])
+            above = missed[1:-1] * rises > 0
+            # the part below the first edge that lies above the root, or the last one
+            part = np.where(above.any(axis=0), above.argmax(axis=0), SECTIONS - 1)
+            low, at_low = edges[part, every], missed[part, every]
+            high, at_high = edges[part + 1, every], missed[part + 1, every]
         slope = (at_high - at_low) / (high - low)
         with np.errstate(divide="ignore", invalid="ignore"):
             found = np.clip(low - at_low / slope, low, high)
