@@ -124,8 +124,8 @@ class OpcUaSource:
         """Line time of the last word of the subscription; a silent loss is noticed only later."""
         self._newest: Sequence[ua.MonitoredItemNotification] = ()
         self._settled = int(_SETTLED * 1e9 * clock.acceleration)
-        self._behind = 0
-        """How far the machine's clock is behind line time, ns."""
+        self._ahead = 0
+        """How far the machine's clock is ahead of line time, ns; negative where it is behind."""
         self._newest_times = np.full(len(self._items), np.iinfo(np.int64).min, np.int64)
         """Time of the newest sample of each tag, by position; no later ones than are used."""
         self._tolerance = round(configuration.clock_tolerance * 1e9)
@@ -328,10 +328,10 @@ class OpcUaSource:
     async def _recover(self, session: _Session, gap: int) -> int:
         """Read the history since the connection was lost; how many values there were."""
         now = self._clock.now()
-        # what was said just before the last word may have been on its way
-        start = gap - self._settled
+        # by the machine's clock; what was said just before the last word may have been on its way
+        start, end = gap - self._settled + self._ahead, now + max(0, self._ahead)
         found = await missed(
-            session.client.uaclient.session, session.agreement.nodes, start, now, self._capacity
+            session.client.uaclient.session, session.agreement.nodes, start, end, self._capacity
         )
         self._counters.received += len(found)
         if found:
@@ -347,7 +347,7 @@ class OpcUaSource:
         # where line time runs faster than life, the server's clock is still that on the wall
         latest = now if said is None or self._clock.acceleration != 1.0 else said
         earliest = min(latest, now)
-        self._behind = now - earliest
+        self._ahead = latest - now
         holds = _Holding(earliest - self._settled, earliest, latest)
         self._counters.connect()
         self._counters.received += len(values)
@@ -361,7 +361,8 @@ class OpcUaSource:
             now = self._clock.now()
             since = self._counters.away_since = self._last_word(now)
             # by the machine's clock, or what it says next would be older
-            times = tuple(time - self._behind for time in dict.fromkeys((since, now)))
+            behind = max(0, -self._ahead)
+            times = tuple(time - behind for time in dict.fromkeys((since, now)))
             self._intake.put(_Gap(times), len(times) * len(self._items))
             self._hold()
 

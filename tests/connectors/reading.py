@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pytest
+from asyncua.server.uaprocessor import UaProcessor
 
 from tests.servers import URI, until
 from twin.configuration.models import LineConfiguration
@@ -104,3 +107,18 @@ def opcua_tag(node: str, unit: str, role: str = "actual", **more: Any) -> dict[s
         "address": {"node": node, "deadband": deadband},
         **more,
     }
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, ahead: float) -> Callable[[], datetime]:
+    """Have OPC UA servers answer by a clock that is `ahead` (s); gives its time."""
+    send = UaProcessor.send_response
+
+    def their_now() -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=ahead)
+
+    def stamped(server: UaProcessor, handle: Any, header: Any, response: Any, *kind: Any) -> None:
+        response.ResponseHeader.Timestamp = their_now()
+        send(server, handle, header, response, *kind)
+
+    monkeypatch.setattr(UaProcessor, "send_response", stamped)
+    return their_now

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from asyncua import ua
-from asyncua.server.uaprocessor import UaProcessor
 from structlog.testing import capture_logs
 
 from connectors.opcua import OpcUaSource, nanoseconds
 from connectors.opcua import source as connecting
-from tests.connectors.reading import Reading, line, opcua_tag, reading
+from tests.connectors.reading import Reading, line, opcua_tag, reading, set_clock
 from tests.servers import Machine, Relay, free_port, until
 from twin.clock import LineClock, ManualClock
 from twin.configuration.models import LineConfiguration
@@ -134,16 +133,7 @@ def last_word(read: Reading, tag: int) -> float:
 async def test_a_machine_whose_clock_is_wrong_is_believed(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, offset: int
 ) -> None:
-    send = UaProcessor.send_response
-
-    def their_now() -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=offset)
-
-    def stamped(server: UaProcessor, handle: Any, header: Any, response: Any, *kind: Any) -> None:
-        response.ResponseHeader.Timestamp = their_now()
-        send(server, handle, header, response, *kind)
-
-    monkeypatch.setattr(UaProcessor, "send_response", stamped)
+    their_now = set_clock(monkeypatch, offset)
     await machine.has("DoorClosed", 1.0).start()
     await machine.set("DoorClosed", 1.0, their_now() - timedelta(minutes=10))
     relay = Relay(machine.port)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -11,7 +11,7 @@ from simulators.line import VariableSample
 from simulators.opcua_servers import MachineServers, Ports
 from simulators.signals import Machine as Machines
 from simulators.signals import signals
-from tests.connectors.reading import Reading, line, opcua_tag, reading
+from tests.connectors.reading import Reading, line, opcua_tag, reading, set_clock
 from tests.servers import Machine, Relay, free_port, until
 from twin.clock import LineClock
 from twin.configuration.models import LineConfiguration
@@ -34,8 +34,11 @@ def good(read: Reading, tag: int) -> dict[int, float]:
     return {time: value for time, value, quality in read.rows(tag) if quality == 0}
 
 
-@pytest.mark.parametrize("per_answer", [7, 10_000])
-async def test_what_was_missed_is_read_from_the_history(machine: Machine, per_answer: int) -> None:
+@pytest.mark.parametrize(("per_answer", "offset"), [(7, 0), (10_000, 0), (7, -60), (7, 60)])
+async def test_what_was_missed_is_read_from_the_history(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, per_answer: int, offset: int
+) -> None:
+    their_now = set_clock(monkeypatch, offset)
     await machine.has("Kept", 0.0).has("Forgotten", 0.0).start()
     server = machine.server
     assert server is not None
@@ -47,7 +50,7 @@ async def test_what_was_missed_is_read_from_the_history(machine: Machine, per_an
         await read.connected()
         await relay.cut()
         await until(lambda: not read.source.state.connected)
-        start, sent = datetime.now(UTC), {}
+        start, sent = their_now(), {}
         for step in range(VALUES):
             at = start + timedelta(milliseconds=step)
             sent[nanoseconds(at)] = step + 1.0
@@ -63,7 +66,8 @@ async def test_what_was_missed_is_read_from_the_history(machine: Machine, per_an
         assert missed == sorted(missed)
         (gap,) = read.source.state.gaps
         assert gap.recovered >= VALUES
-        assert gap.since < nanoseconds(start) < max(sent) < gap.until
+        ahead = offset * 10**9
+        assert gap.since + ahead < nanoseconds(start) < max(sent) < gap.until + ahead
         assert len(sent.keys() & good(read, 1).keys()) <= 1
     await relay.cut()
 
