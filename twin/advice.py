@@ -29,7 +29,8 @@ SIGNIFICANT = 3.0
 WORTH = 0.4
 """Misses within this share of the specification's half width are not worth a move either."""
 PATIENT = 0.2
-"""Misses beyond this share are, once the last `PATIENCE` segments all said so."""
+"""Misses beyond this share are, once they last: the last `PATIENCE` segments all said so, or as
+many of another web that come next say so in the mean."""
 PATIENCE = 40
 MOVING = 0.2
 """Share of the specification's half width by which the state of the machines at this moment and its
@@ -327,16 +328,28 @@ class Advisor:
         """Goals that will be missed by more than is noise, and by more than is left alone, (n,)."""
         worth = 0.0 if misled else WORTH * here.tolerances
         missed = expected - here.targets
-        # what comes from another web need not be like what lasted
-        lasting = np.array(
-            [
-                0.0 if goal.step in here.fed else self._lasting(goal, miss, here.time)
-                for goal, miss in zip(here.goals, missed, strict=True)
-            ]
-        )
+        # what comes from another web need not be like what lasted, and is known
+        lasting = self._coming(here, missed) if here.fed else np.zeros(len(missed))
+        for index, goal in enumerate(here.goals):
+            if goal.step not in here.fed:
+                lasting[index] = self._lasting(goal, float(missed[index]), here.time)
         noise = SIGNIFICANT * here.doubts
         at_once = np.abs(missed) > np.maximum(noise, worth)
         return at_once | (lasting > np.maximum(noise, PATIENT * here.tolerances))
+
+    def _coming(self, here: _Situation, missed: Floats) -> Floats:
+        """By how much the next `PATIENCE` segments miss in the mean, (goals,) SI; see `missed`.
+
+        Zero where they miss to the other side than the very next, or where fewer come.
+        """
+        inputs = dict(here.inputs)
+        for step in here.fed:
+            to_come = self._predictor.to_come(step, here.time, PATIENCE)
+            if to_come is None:
+                return np.zeros(len(missed))
+            inputs[step] = np.where(np.isnan(to_come), inputs[step], to_come)
+        later = self._chain(replace(here, inputs=inputs), here.now[None, :])[0][0] - here.targets
+        return np.where(later * missed > 0.0, np.abs(later), 0.0)
 
     def _lasting(self, goal: _Goal, miss: float, time: int) -> float:
         """By how much all that was known since the last `PATIENCE` segments would miss, SI.

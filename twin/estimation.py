@@ -13,6 +13,8 @@ from twin.watermark import NEVER
 
 STEADY_GAIN: Final = 0.05
 """Share of a new residual that the bias takes over on a line where nothing happens."""
+PACE: Final = 10_000_000_000
+"""Time without a reading in which the bias moves as it does from one to the next, ns."""
 OUTLIER: Final = 3.5
 """Innovations beyond this many sigma are set aside until a second one confirms them."""
 SLACK: Final = 0.5
@@ -31,7 +33,8 @@ ROWS: Final = 7
 class BiasEstimator:
     """A slow, robust bias: a scalar Kalman filter on residuals of the same material.
 
-    The bias is a random walk (Kalman 1960, scalar form) whose steady gain is `STEADY_GAIN`. A
+    The bias is a random walk (Kalman 1960, scalar form) whose steady gain is `STEADY_GAIN`; it goes
+    on while nothing is read (`PACE`), as machines warm up and cool down on a line that stands. A
     single outlier (spike, splice) changes nothing; a second one on the same side is a step of the
     process, and the filter starts again from there. Smaller steps are found by two cumulative sums
     of the innovations (Page 1954), which also say since when and how large. The noise of the
@@ -133,10 +136,16 @@ class BiasEstimator:
             if foil:
                 self._variance += (self._foil / scale) ** 2
                 self._covariance += (self._foil / scale) ** 2
+            self._variance += max(0.0, (now - self._learned) / PACE - 1.0) * self._walk / scale**2
             self._take(value - said)
             self._updates += 1
             self._learned = now
             self._remember(now)
+
+    @property
+    def _walk(self) -> float:
+        """Variance by which the bias moves from one reading to the next, of the output."""
+        return self._noise * STEADY_GAIN**2 / (1 - STEADY_GAIN)
 
     def _remember(self, now: int) -> None:
         if self._count == len(self._times):
@@ -162,7 +171,7 @@ class BiasEstimator:
             gain = 1.0 if math.isinf(open_) else open_ / (open_ + noise)
             self._bias, self._variance = gain * residual / scale, gain * noise / scale**2
             return
-        variance = self._variance * scale**2 + self._noise * STEADY_GAIN**2 / (1 - STEADY_GAIN)
+        variance = self._variance * scale**2 + self._walk
         innovation = residual - self._bias * scale
         sigma = math.sqrt(variance + self._noise)
         outlying = abs(innovation) > OUTLIER * sigma
@@ -223,8 +232,7 @@ class BiasEstimator:
             self._bias, self._variance, self._noise, self._scale, shared, *foil = state
             self._tare, self._covariance = foil
             self._alone = self._bias - shared - self._tare
-            grown = self._noise * STEADY_GAIN**2 / (1 - STEADY_GAIN) * forgotten
-            self._variance += grown / self._scale**2
+            self._variance += self._walk * forgotten / self._scale**2
         self._remember(time)
 
     def shift(self, time: int, before: float, after: float) -> None:

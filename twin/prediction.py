@@ -528,16 +528,17 @@ class Predictor:
         measured = self.measured(name, segments, time)
         return np.where(np.isfinite(measured), measured, predicted)
 
-    def to_come(self, step: str, time: int) -> Floats | None:
+    def to_come(self, step: str, time: int, count: int = COMING) -> Floats | None:
         """What is known of the material of another web that passes a step next.
 
         Args:
             step: the step.
             time: ns.
+            count: segments that are meant.
 
         Returns:
             Per input its mean over that material, SI, NaN where another web says nothing of it;
-            None where too little comes to be worth a move: the end of a roll, an unknown roll.
+            None where less comes, as at the end of a roll, or not all of it is of one state.
         """
         config = self._line.steps[step]
         found = np.full(len(self._sources[step]), np.nan)
@@ -552,8 +553,8 @@ class Predictor:
             return found
         place = self.exits[step]
         # the first is in the machine before a move acts
-        segments = self._tracker.coming(config.runs_on, place, time, 1 + 2 * COMING)[1:]
-        if len(segments) < COMING:
+        segments = self._tracker.coming(config.runs_on, place, time, 1 + max(2 * COMING, count))[1:]
+        if len(segments) < count:
             return None
         at = np.full(len(segments), time)
         for column, (upstream, output) in others.items():
@@ -563,7 +564,7 @@ class Predictor:
                 continue
             if np.ptp(known) > self._unlike(f"{upstream}.{output}", known.mean(), at[:1])[0]:
                 return None
-            found[column] = known[:COMING].mean()
+            found[column] = known[:count].mean()
         return found
 
     def _unlike(self, name: str | None, value: Floats, time: Ints) -> Floats:
