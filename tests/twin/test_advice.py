@@ -48,6 +48,11 @@ name: a line that is too fast for its dryer
 actions:
   - {at: {metre: 20}, do: set, signal: Coater.LineSpeed.Setpoint, value: 8}
 """
+CLOSING = """
+name: a calender whose gap closes by a little
+actions:
+  - {at: {metre: 63}, do: gap_drift, shift_um: -1.5, tau: 1 s}
+"""
 MISLEADING = """
 name: a beta gauge that drifts so fast that the pump follows it before it is found
 actions:
@@ -66,9 +71,14 @@ def moves(run: LineInProcess, tag: str) -> list[float]:
     ]
 
 
+def true_median(run: LineInProcess, parameter: str, low: int, high: int) -> float:
+    """Of what was coated between two metres, in the unit of the line's truth."""
+    return float(np.median(run.line.truth().segments[parameter][2 * low : 2 * high]))
+
+
 def true_loading(run: LineInProcess, low: int, high: int) -> float:
     """Median of the true mass loading between two metres, g/m^2."""
-    return float(np.median(run.line.truth().segments["mass_loading"][2 * low : 2 * high]))
+    return true_median(run, "mass_loading", low, high)
 
 
 def test_a_model_is_at_home_where_gauges_say_that_the_machine_is() -> None:
@@ -145,6 +155,13 @@ def test_a_small_miss_is_corrected_once_it_has_lasted() -> None:
     assert true_loading(run, 20, 30) < 178.8
     assert true_loading(run, 40, 50) == pytest.approx(180.0, abs=0.8)
     assert len(moves(run, "coater.pump_flow_setpoint")) == 2
+
+
+def test_a_small_miss_is_corrected_if_the_roll_that_comes_says_that_it_lasts() -> None:
+    run = LineInProcess(parse_scenario(CLOSING), seed=2, metres=82)
+    run.run()
+    assert true_median(run, "calendered_thickness", 55, 80) == pytest.approx(60.0, abs=0.25)
+    assert len(moves(run, "calender.roll_gap_setpoint")) == 2
 
 
 @pytest.mark.long

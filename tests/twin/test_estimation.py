@@ -112,6 +112,13 @@ def test_after_a_move_the_bias_may_change_by_a_share_of_it() -> None:
     assert bias(moved) == pytest.approx(0.9, abs=0.15)
 
 
+@pytest.mark.parametrize(("pause", "followed"), [(10, 0.05), (600, 0.15), (36_000, 0.9)])
+def test_the_bias_moves_on_while_nothing_is_read(pause: int, followed: float) -> None:
+    estimator = fed([0.0] * 80)
+    estimator.update(np.array([80 + pause * 10**9]), np.array([0.5]), np.array([0.0]))
+    assert bias(estimator) / 0.5 == pytest.approx(followed, rel=0.3)
+
+
 def test_what_comes_with_a_foil_is_the_foils_and_what_comes_later_the_coatings() -> None:
     time, mean = np.arange(280), np.full(280, 180.0)
     shift = np.where(time < 80, 0.0, 1.5)
