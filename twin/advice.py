@@ -338,9 +338,10 @@ class Advisor:
         return at_once | (lasting > np.maximum(noise, PATIENT * here.tolerances))
 
     def _coming(self, here: _Situation, missed: Floats) -> Floats:
-        """By how much the next `PATIENCE` segments miss in the mean, (goals,) SI; see `missed`.
+        """By how much the next `PATIENCE` segments miss in the mean, (goals,) SI.
 
-        Zero where they miss to the other side than the very next, or where fewer come.
+        Zero where fewer come, or where the very next, which miss by `missed`, do so to the other
+        side.
         """
         inputs = dict(here.inputs)
         for step in here.fed:
