@@ -14,7 +14,7 @@ from twin.watermark import NEVER
 STEADY_GAIN: Final = 0.05
 """Share of a new residual that the bias takes over on a line where nothing happens."""
 PACE: Final = 10_000_000_000
-"""Time without a reading in which the bias moves as it does from one to the next, ns."""
+"""Time in which the offset of a machine moves as it does from one reading to the next, ns."""
 OUTLIER: Final = 3.5
 """Innovations beyond this many sigma are set aside until a second one confirms them."""
 SLACK: Final = 0.5
@@ -33,8 +33,9 @@ ROWS: Final = 7
 class BiasEstimator:
     """A slow, robust bias: a scalar Kalman filter on residuals of the same material.
 
-    The bias is a random walk (Kalman 1960, scalar form) whose steady gain is `STEADY_GAIN`; it goes
-    on while nothing is read (`PACE`), as machines warm up and cool down on a line that stands. A
+    The bias is a random walk (Kalman 1960, scalar form) whose steady gain is `STEADY_GAIN`.
+    What is a machine's own, the offset of an input, moves with time and not with the material
+    (`PACE`): a machine that stands warms up or cools down all the same. A
     single outlier (spike, splice) changes nothing; a second one on the same side is a step of the
     process, and the filter starts again from there. Smaller steps are found by two cumulative sums
     of the innovations (Page 1954), which also say since when and how large. The noise of the
@@ -136,7 +137,9 @@ class BiasEstimator:
             if foil:
                 self._variance += (self._foil / scale) ** 2
                 self._covariance += (self._foil / scale) ** 2
-            self._variance += max(0.0, (now - self._learned) / PACE - 1.0) * self._walk / scale**2
+            if slope is not None:
+                stood = max(0.0, (now - self._learned) / PACE - 1.0)
+                self._variance += stood * self._walk / scale**2
             self._take(value - said)
             self._updates += 1
             self._learned = now

@@ -112,10 +112,15 @@ def test_after_a_move_the_bias_may_change_by_a_share_of_it() -> None:
     assert bias(moved) == pytest.approx(0.9, abs=0.15)
 
 
-@pytest.mark.parametrize(("pause", "followed"), [(10, 0.05), (600, 0.15), (36_000, 0.9)])
-def test_the_bias_moves_on_while_nothing_is_read(pause: int, followed: float) -> None:
-    estimator = fed([0.0] * 80)
-    estimator.update(np.array([80 + pause * 10**9]), np.array([0.5]), np.array([0.0]))
+@pytest.mark.parametrize(
+    ("own", "pause", "followed"),
+    [(True, 10, 0.05), (True, 600, 0.15), (True, 36_000, 0.9), (False, 36_000, 0.05)],
+)
+def test_an_offset_of_a_machine_moves_on_while_nothing_is_read(
+    own: bool, pause: int, followed: float
+) -> None:
+    estimator, nothing, slope = fed([0.0] * 80), np.zeros(1), np.ones(1) if own else None
+    estimator.update(np.array([80 + pause * 10**9]), np.array([0.5]), nothing, slope)
     assert bias(estimator) / 0.5 == pytest.approx(followed, rel=0.3)
 
 
