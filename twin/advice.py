@@ -213,7 +213,7 @@ class Advisor:
         misled = self._misled(web, time, wrong)
         significant = self._significant(here, expected, misled)
         outside = here.outside(expected)
-        if not (significant | (outside > SAVED)).any():
+        if not (significant or (outside > SAVED).any()):
             return None
 
         def outputs(setpoints: Floats) -> Floats:
@@ -221,7 +221,7 @@ class Advisor:
 
         best = self._optimise(here, outputs)
         left = here.outside(outputs(best[None, :])[0])
-        if not (significant | (outside - left > SAVED)).any():
+        if not (significant or (outside - left > SAVED).any()):
             return None
         change = best - here.now
         moved = (np.abs(change) >= [each.deadband for each in here.handles]) & (change != 0.0)
@@ -324,18 +324,18 @@ class Advisor:
             since < moved_at <= found <= time for since, found in wrong
         )
 
-    def _significant(self, here: _Situation, expected: Floats, misled: bool) -> Bools:
-        """Goals that will be missed by more than is noise, and by more than is left alone, (n,)."""
+    def _significant(self, here: _Situation, expected: Floats, misled: bool) -> bool:
+        """Whether a goal will be missed by more than is noise, and by more than is left alone."""
+        missed, noise = expected - here.targets, SIGNIFICANT * here.doubts
         worth = 0.0 if misled else WORTH * here.tolerances
-        missed = expected - here.targets
+        if (np.abs(missed) > np.maximum(noise, worth)).any():
+            return True
         # what comes from another web need not be like what lasted, and is known
         lasting = self._coming(here, missed) if here.fed else np.zeros(len(missed))
         for index, goal in enumerate(here.goals):
             if goal.step not in here.fed:
                 lasting[index] = self._lasting(goal, float(missed[index]), here.time)
-        noise = SIGNIFICANT * here.doubts
-        at_once = np.abs(missed) > np.maximum(noise, worth)
-        return at_once | (lasting > np.maximum(noise, PATIENT * here.tolerances))
+        return bool((lasting > np.maximum(noise, PATIENT * here.tolerances)).any())
 
     def _coming(self, here: _Situation, missed: Floats) -> Floats:
         """By how much the next `PATIENCE` segments miss in the mean, (goals,) SI.

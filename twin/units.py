@@ -15,6 +15,8 @@ REGISTRY: Final[pint.UnitRegistry[float]] = pint.UnitRegistry(
 REGISTRY.define("percent = 0.01 = %")
 
 
+NANOSECONDS_PER: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+"""Of a unit in which times are counted since the epoch."""
 _LONGEST: Final = 60
 _POWER: Final = re.compile(r"\*\*|\^")
 _MODEST_POWER: Final = re.compile(

@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 
 from connectors.importing.mapping import Severity, SourceMapping
 from connectors.importing.problems import BadCellError
-from twin.samples import Bools, Floats, Ints
+from twin.samples import BAD, UNCERTAIN, Bools, Floats, Ints
 
-UNCERTAIN: Final = 0x40000000
-BAD: Final = 0x80000000
 _CODES: Final[dict[Severity, int]] = {"good": 0, "uncertain": UNCERTAIN, "bad": BAD}
 _WORDS: Final[dict[str, Severity]] = {
     "good": "good",

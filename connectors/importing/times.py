@@ -16,8 +16,8 @@ from connectors.importing.cells import Cells, first_failing
 from connectors.importing.mapping import TimeMapping
 from connectors.importing.problems import BadCellError
 from twin.samples import Ints
+from twin.units import NANOSECONDS_PER
 
-_SCALE: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _LATEST: Final = 2**63 - 1
 _EARLIEST_NUMBER: Final = 10 * 365 * 86_400 * 10**9
 """Numbers that mean a time before 1980 are of another unit."""
@@ -54,7 +54,7 @@ def read_times(columns: Sequence[Cells], rule: TimeMapping, usual: str = "iso") 
     if len(columns) == 1 and only.moment is not None and not only.moment.null_count:
         times = only.moment
         found = _numpy(times) if times.type.tz else _to_utc(_numpy(times), rule)
-    elif written in _SCALE:
+    elif written in NANOSECONDS_PER:
         found = _since_1970(only, written)
     elif written == "excel":
         found = _to_utc(_since_1900(only), rule)
@@ -105,7 +105,7 @@ def _joined(columns: Sequence[Cells]) -> pa.Array:
 
 
 def _since_1970(cells: Cells, unit: str) -> Ints:
-    scale = _SCALE[unit]
+    scale = NANOSECONDS_PER[unit]
     numbers = pc.utf8_trim_whitespace(cells.text) if cells.text is not None else cells.number
     if numbers is None or numbers.null_count:
         index = 0 if numbers is None else int(pc.index(numbers.is_null(), True).as_py())
@@ -146,12 +146,11 @@ def _no_number(index: int, word: str, unit: str) -> BadCellError:
 def _other_unit(index: int, count: float, unit: str) -> BadCellError:
     plausible = [
         other
-        for other, scale in _SCALE.items()
+        for other, scale in NANOSECONDS_PER.items()
         if 631_152_000 < count * scale / 1e9 < 4_102_444_800
     ]
-    lies = (
-        "beyond 2262" if count * _SCALE[unit] > _LATEST else f"at {show(int(count * _SCALE[unit]))}"
-    )
+    time = count * NANOSECONDS_PER[unit]
+    lies = "beyond 2262" if time > _LATEST else f"at {show(int(time))}"
     return BadCellError(
         index,
         f"{count} {unit} since 1970 lies {lies}",

@@ -16,16 +16,12 @@ import paho.mqtt.client as paho
 from connectors.intake import Counters
 from connectors.unit_names import UnitCheck
 from twin.configuration.models import LineConfiguration, MqttAddress
-from twin.samples import BAD_NO_DATA, BAD_TYPE_MISMATCH, OfflineMeasurement
+from twin.samples import BAD, BAD_NO_DATA, BAD_TYPE_MISMATCH, UNCERTAIN, OfflineMeasurement
 from twin.tags import Tag
-from twin.units import to_si
-
-UNCERTAIN: Final = 0x40000000
-BAD: Final = 0x80000000
+from twin.units import NANOSECONDS_PER, to_si
 
 _STATUS: Final = {"good": 0, "ok": 0, "uncertain": UNCERTAIN, "bad": BAD}
 _NOT_FINITE: Final = frozenset({"nan", "inf", "+inf", "-inf", "infinity", "-infinity"})
-_PER_UNIT: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _LATEST: Final = 1 << 63
 _LARGEST: Final = 2.0**53
 """Of numbers of rolls and batches: beyond it a double is no count."""
@@ -226,7 +222,7 @@ def nanoseconds(stamp: Any, unit: Literal["iso", "s", "ms", "us", "ns"]) -> int 
         return None
     if isinstance(stamp, float) and not math.isfinite(stamp):
         return None
-    per = _PER_UNIT[unit]
+    per = NANOSECONDS_PER[unit]
     whole = math.floor(stamp)
     time = whole * per + (0 if isinstance(stamp, int) else round((stamp - whole) * per))
     return time if 0 <= time < _LATEST else None

@@ -21,10 +21,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 from connectors.mqtt.securing import secure
 from twin.configuration.models import LineConfiguration, MqttAddress, MqttConnector
 from twin.samples import OfflineMeasurement, Quality, SampleBatch
-from twin.units import to_si
+from twin.units import NANOSECONDS_PER, to_si
 
 _STATUS: Final = {Quality.GOOD: "good", Quality.UNCERTAIN: "uncertain", Quality.BAD: "bad"}
-_PER_UNIT: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _PATIENCE: Final = 5.0
 """Seconds that the broker may take to answer at the start."""
 _CONNECT: Final = 1.0
@@ -231,7 +230,7 @@ def stamp(time: int, unit: str) -> str | int | float:
     0.2 us where it counts seconds.
     """
     if unit != "iso":
-        per = _PER_UNIT[unit]
+        per = NANOSECONDS_PER[unit]
         return time / per if time % per else time // per
     seconds, rest = divmod(time, 1_000_000_000)
     digits = f"{rest:09d}" if rest % 1000 else f"{rest // 1000:06d}"

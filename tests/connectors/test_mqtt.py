@@ -18,16 +18,17 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from connectors.mqtt import MqttSource, nanoseconds
 from connectors.mqtt import source as mqtt_source
-from connectors.mqtt.messages import BAD, UNCERTAIN
 from tests.connectors.reading import Reading, line, reading
 from tests.servers import Broker, until
 from twin.clock import LineClock, ManualClock
 from twin.configuration.models import LineConfiguration
 from twin.outbox import Outbox
 from twin.samples import (
+    BAD,
     BAD_NO_COMMUNICATION,
     BAD_NO_DATA,
     BAD_TYPE_MISMATCH,
+    UNCERTAIN,
     OfflineMeasurement,
 )
 
