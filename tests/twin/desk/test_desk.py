@@ -332,11 +332,15 @@ async def test_laboratory_values_are_checked_used_and_corrected(served: ServedLi
     ]
     await served.advance(2)
     tag = served.service.core.tags.index("laboratory.viscosity")
-    stored = await served.service.store.call(
-        lambda: served.service.store.historian.read([tag], 0, 2**62)
-    )
+    store, corrected = served.service.store, pytest.approx(predicted * 1.1)
+    stored = await store.call(lambda: store.historian.read([tag], 0, 2**62))
+    # what the line sent is stored a moment after it was taken
+    async with asyncio.timeout(8.0):
+        while [each.value for each in stored.offline][-1:] != [corrected]:
+            await asyncio.sleep(0.01)
+            stored = await store.call(lambda: store.historian.read([tag], 0, 2**62))
     mine = [each for each in stored.offline if each.sampled == entry.sampled.timestamp() * 1e9]
-    assert [each.value for each in stored.offline][-1] == pytest.approx(predicted * 1.1)
+    assert [each.value for each in stored.offline][-1] == corrected
     assert len(mine) <= 1
 
 
